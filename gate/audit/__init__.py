@@ -1,0 +1,1 @@
+"""The ledger, and the only room that opens a database. Knows events, not what they mean."""

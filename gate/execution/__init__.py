@@ -1,0 +1,1 @@
+"""The child: its environment, its process group, its end. Decides nothing."""

@@ -1,0 +1,1 @@
+"""WHO: peer credentials, owners of agents, and SSH signatures. Grants nothing."""

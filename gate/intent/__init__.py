@@ -1,0 +1,1 @@
+"""WHAT an invocation would do: its effects on its resources. Knows no deployment and no rule."""

@@ -1,0 +1,1 @@
+"""The trusted process: its socket, sessions, start and end, and the client that doors use."""

@@ -1,0 +1,1 @@
+"""THE ENFORCEMENT POINT: routes, leases, the credential swap and the cut."""
