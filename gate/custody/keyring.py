@@ -1,0 +1,59 @@
+"""Where a deployment's key comes from, one backend per file beside this one. Keeps keys in memory only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from gate.config.document import CustodyEntry
+from gate.custody import command, env_file, file
+from gate.errors import GateError
+
+# Commands of password managers are found here and nowhere else: no PATH of a caller reaches the keeper.
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(slots=True)
+class KeyRing:
+    """The keys of one project. `state` is its state folder, `root` the folder that holds keeper.env.
+
+    What a command fetched is kept until `forget`: a password manager that asks its user at every call gets bypassed.
+    """
+
+    state: Path
+    root: Path
+    _fetched: dict[str, str] = field(default_factory=dict, repr=False)
+
+    async def key(self, custody: str, entry: CustodyEntry, url: str, files: Mapping[str, bytes]) -> str:
+        """The key of `custody` for the deployment at `url`. Raises GateError `custody_failed`."""
+        if entry.file is not None:
+            return file.read(self.state / entry.file, custody)
+        if entry.env_file is not None:
+            return env_file.read(entry.env_file, files, url, custody)
+        if entry.command is None:
+            raise GateError("custody_failed", f"custody {custody} names no backend", remedy="Mend gate.yaml.")
+        if custody not in self._fetched:
+            self._fetched[custody] = await command.read(entry.command, entry.timeout, self._environment(), custody)
+        return self._fetched[custody]
+
+    def store(self, custody: str, entry: CustodyEntry, key: str) -> None:
+        """Put `key` where `custody` keeps it. Raises GateError `custody_failed` for backends that fetch."""
+        if entry.file is None:
+            raise GateError(
+                "custody_failed",
+                f"custody {custody} is not a file of the gate's",
+                remedy="Set the key where gate.yaml says that this custody fetches it from.",
+            )
+        file.write(self.state / entry.file, key, custody)
+
+    def forget(self) -> None:
+        """Drop every fetched key: the bundle changed, or Convex refused one."""
+        self._fetched.clear()
+
+    def _environment(self) -> dict[str, str]:
+        path = self.root / "keeper.env"
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        values = dotenv_values(stream=StringIO(text), interpolate=False)
+        return {"PATH": PATH, "LANG": "C.UTF-8"} | {name: value or "" for name, value in values.items()}

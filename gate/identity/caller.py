@@ -1,0 +1,52 @@
+"""WHO asks: a claimed id met with what the kernel and the activated bundle say. Grants nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from gate.errors import GateError
+
+UNKNOWN_AGENT = "agent:unknown"
+
+
+class Listed(Protocol):
+    """What this room reads of a principal in the bundle."""
+
+    @property
+    def owner(self) -> str | None: ...
+    @property
+    def groups(self) -> tuple[str, ...]: ...
+    @property
+    def uids(self) -> tuple[int, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. `proof`: `claimed`, or `peer` when the kernel's uid is mapped to this person. `owner` may be None."""
+
+    id: str
+    proof: str
+    owner: str | None
+    groups: frozenset[str]
+    uid: int
+
+
+def who(claimed: str | None, uid: int, principals: Mapping[str, Listed]) -> Caller:
+    """The caller behind a claim (docs/contract.md, Caller).
+
+    A claim never widens: an agent that the bundle does not list has no groups, and a person's id counts only when
+    the bundle maps the peer's `uid` to it. Raises GateError `denied_by_rule` for any other claim to be a person.
+    """
+    name = claimed or UNKNOWN_AGENT
+    person = next((id_ for id_, listed in principals.items() if uid in listed.uids), None)
+    if name.startswith("human:") and name != person:
+        raise GateError(
+            "denied_by_rule",
+            "a claim to be a person counts only for the system user that the activated bundle maps to that person",
+            remedy="Call as an agent (`gate --as agent:NAME ...`); people act by signing.",
+        )
+    listed = principals.get(name)
+    if listed is None:
+        return Caller(name, "claimed", person, frozenset(), uid)
+    proof = "peer" if name == person else "claimed"
+    return Caller(name, proof, listed.owner or person, frozenset(listed.groups), uid)

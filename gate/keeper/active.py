@@ -1,0 +1,63 @@
+"""The bundle that counts: read back from the ledger, its signatures checked again, met with the pinned trust."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gate.audit.chain import Entry
+from gate.config.activation import check_activation
+from gate.config.bundle import Bundle, load_bundle
+from gate.errors import GateError, LedgerError
+from gate.policy.load import load_rules, shipped_rules
+from gate.policy.rules import RuleSet
+
+EVENT = "bundle.activated"
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """What is in force. `bundle` is None before the first activation, when the shipped rules hold and nothing is
+    registered. `genesis` is the hash of the first activation's event; `signers` and `at` are of the last one.
+    """
+
+    bundle: Bundle | None
+    rules: RuleSet
+    genesis: str | None = None
+    signers: tuple[str, ...] = ()
+    at: str | None = None
+
+
+def activation_members(bundle: Bundle, statement: bytes, signatures: Iterable[str], who: Iterable[str]) -> dict[str, Any]:
+    """Members of the event that records an activation: the signed text, its signatures and the very files."""
+    return {
+        "digest": bundle.digest,
+        "statement": statement.decode("ascii"),
+        "signatures": list(signatures),
+        "signers": list(who),
+        "files": {path: data.decode("utf-8") for path, data in bundle.files.items()},
+    }
+
+
+def read_active(entries: Iterable[Entry]) -> Active:
+    """Replay the `bundle.activated` events of a ledger, oldest first.
+
+    Each statement is verified again with the signers that were in force before it. Raises LedgerError
+    `ledger_tampered` when one does not hold: a row with a correct chain is not a signature.
+    """
+    active = Active(None, shipped_rules())
+    for entry in entries:
+        members: Mapping[str, Any] = json.loads(entry.body)
+        try:
+            bundle = load_bundle({path: text.encode() for path, text in members["files"].items()})
+            statement = members["statement"].encode("ascii")
+            signatures = [text.encode("ascii") for text in members["signatures"]]
+            who = check_activation(statement, signatures, active.bundle, bundle)
+        except (GateError, KeyError, TypeError, AttributeError, UnicodeError) as error:
+            raise LedgerError(
+                "ledger_tampered",
+                f"the activation at event {entry.seq} does not hold",
+                remedy="Run `gate audit verify`, then restore the ledger (docs/operations.md).",
+            ) from error
+        active = Active(bundle, load_rules(bundle), active.genesis or entry.hash, tuple(who), entry.time)
+    return active

@@ -1,0 +1,110 @@
+"""A door's side of the connection: find the keeper, start one if none lives, ask. Decides nothing.
+
+Standard library only: the doors on the hot path import it.
+"""
+
+import os
+import select
+import socket
+import time
+
+from gate import __version__
+from gate.errors import EXITS, GateError, KeeperUnavailable
+from gate.keeper import places, protocol, start
+
+_PATIENCE_MS = 10_000
+_ANSWER_SECONDS = 60
+# What a sandbox says when it does not let its processes open sockets.
+_FORBIDDEN = (PermissionError,)
+
+
+def connect() -> socket.socket:
+    """A connection to the installed keeper, else to this user's, which is started when none answers.
+
+    Raises KeeperUnavailable when none can be reached or started.
+    """
+    if os.path.exists(places.INSTALLED_SOCKET):
+        return _reach(places.INSTALLED_SOCKET)
+    root = places.state_root()
+    path = places.socket_in(root)
+    try:
+        return _reach(path)
+    except KeeperUnavailable as error:
+        if isinstance(error.__cause__, _FORBIDDEN):
+            raise
+    _await_start(start.start(root))
+    return _reach(path)
+
+
+def running() -> socket.socket | None:
+    """A connection to a keeper that lives already, or None: nothing is started."""
+    installed = os.path.exists(places.INSTALLED_SOCKET)
+    try:
+        return _reach(places.INSTALLED_SOCKET if installed else places.socket_in(places.state_root()))
+    except KeeperUnavailable:
+        return None
+
+
+def ask(connection: socket.socket, op: str, **members: object) -> dict[str, object]:
+    """Send one operation and return its first answer. Raises the GateError that the keeper answers with."""
+    try:
+        protocol.send(connection, {"gate": __version__, "op": op, **members})
+        return checked(protocol.receive(connection))
+    except protocol.Gone as error:
+        raise _unavailable("the keeper closed the connection") from error
+
+
+def request(op: str, **members: object) -> dict[str, object]:
+    """`result` of one operation on a connection of its own. Raises the GateError that the keeper answers with."""
+    connection = connect()
+    with connection:
+        result = ask(connection, op, **members)["result"]
+    if not isinstance(result, dict):
+        raise _unavailable("the keeper gave no proper answer")
+    return result
+
+
+def checked(message: dict[str, object]) -> dict[str, object]:
+    """`message` itself; raises the GateError that it carries when it is an error frame."""
+    error = message.get("error")
+    if error is None:
+        return message
+    if not isinstance(error, dict) or error.get("code") not in EXITS:
+        raise _unavailable("the keeper gave an answer of another version")
+    remedy = error.get("remedy") or {}
+    raise GateError(error["code"], str(error.get("message")), remedy=str(remedy.get("text")), argv=remedy.get("argv"))
+
+
+def _reach(path: str) -> socket.socket:
+    try:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    except OSError as error:
+        raise _unavailable("this process may not open sockets") from error
+    try:
+        connection.settimeout(_ANSWER_SECONDS)
+        with places.Address(path) as address:
+            connection.connect(address)
+    except OSError as error:
+        connection.close()
+        raise _unavailable(f"no keeper answers at {path}") from error
+    return connection
+
+
+def _await_start(ready: int) -> None:
+    """Wait until the keeper that was started serves or gives up; either way the socket tells which."""
+    deadline = time.monotonic() + _PATIENCE_MS / 1000
+    try:
+        while (left := deadline - time.monotonic()) > 0:
+            if select.select([ready], [], [], left)[0] and os.read(ready, 1) == b"":
+                return
+    finally:
+        os.close(ready)
+
+
+def _unavailable(what: str) -> KeeperUnavailable:
+    return KeeperUnavailable(
+        "keeper_unavailable",
+        what,
+        remedy="Where a sandbox forbids sockets, call Convex's tools through `gate mcp`; else see `gate keeper status`.",
+        argv=["gate", "keeper", "status"],
+    )

@@ -1,0 +1,179 @@
+"""The keeper's socket: connections, limits, peers, and which handler gets which operation. Knows no policy."""
+
+import asyncio
+import os
+import socket
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gate import __version__
+from gate.errors import GateError
+from gate.identity.peer import Peer, peer_of
+from gate.keeper import places, protocol
+
+Message = dict[str, Any]
+_FIRST_FRAME_SECONDS = 5
+_SESSIONS = 256
+_SESSIONS_PER_UID = 96
+
+
+@dataclass(slots=True)
+class Session:
+    """One connection of a door: who it is, and frames both ways."""
+
+    peer: Peer
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def send(self, message: Message) -> None:
+        """Send one frame. Raises protocol.Gone when the door has left."""
+        try:
+            self.writer.write(protocol.encode(message))
+            await self.writer.drain()
+        except OSError as error:
+            raise protocol.Gone from error
+
+    async def receive(self) -> Message | None:
+        """The next frame, None when the door has left. Raises GateError for what is no frame."""
+        try:
+            size = protocol.size_of(await self.reader.readexactly(4))
+            return protocol.decode(await self.reader.readexactly(size))
+        except (asyncio.IncompleteReadError, OSError):
+            return None
+
+
+Handler = Callable[[Session, Message], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Server:
+    """Serves the state folder `root` until it is stopped, has been idle for `idle_seconds`, or was replaced.
+
+    `shared`: callers of other users may connect (an installed keeper). Promise: one answer or an end for every frame,
+    whatever a handler raises; the reason for an unexpected one goes to the keeper's log, never to the door.
+    """
+
+    root: str
+    handlers: Mapping[str, Handler]
+    idle_seconds: float
+    shared: bool = False
+    _sessions: Counter[int] = field(default_factory=Counter)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _idle_since: float = 0.0
+
+    async def serve(self, ready: Callable[[], None]) -> None:
+        """Listen, call `ready` once doors can connect, and return when it is time to end."""
+        listener = self._listen()
+        identity = os.stat(places.socket_in(self.root))
+        server = await asyncio.start_unix_server(self._accept, sock=listener)
+        self._idle_since = asyncio.get_running_loop().time()
+        ready()
+        try:
+            while not self._stopping.is_set() and not self._idle() and self._is_ours(identity):
+                await _wait(self._stopping, min(self.idle_seconds, 1.0))
+        finally:
+            if self._is_ours(identity):
+                os.unlink(places.socket_in(self.root))
+            server.close()
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def stop(self) -> None:
+        """Let `serve` return; sessions end with it."""
+        self._stopping.set()
+
+    def _listen(self) -> socket.socket:
+        path = places.socket_in(self.root)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with places.Address(path) as address:
+            # Only the holder of the lock comes here, so a socket that is already there is stale.
+            if os.path.lexists(path):
+                os.unlink(path)
+            listener.bind(address)
+        os.chmod(path, 0o666 if self.shared else 0o600)
+        return listener
+
+    def _is_ours(self, identity: os.stat_result) -> bool:
+        try:
+            now = os.stat(places.socket_in(self.root))
+        except OSError:
+            return False
+        return (now.st_dev, now.st_ino) == (identity.st_dev, identity.st_ino)
+
+    def _idle(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if self._tasks:
+            self._idle_since = now
+        return now - self._idle_since >= self.idle_seconds
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            return
+        self._tasks.add(task)
+        session = Session(peer_of(writer.get_extra_info("socket")), reader, writer)
+        self._sessions[session.peer.uid] += 1
+        try:
+            await self._converse(session)
+        finally:
+            self._sessions[session.peer.uid] -= 1
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _converse(self, session: Session) -> None:
+        try:
+            try:
+                await self._answer(session)
+            except GateError as error:
+                await session.send({"error": frame_of(error)})
+            except (protocol.Gone, asyncio.CancelledError):
+                raise
+            except Exception:  # noqa: BLE001 - the one place where the unforeseen ends: logged here, refused there
+                traceback.print_exc(file=sys.stderr)
+                sys.stderr.flush()
+                await session.send({"error": frame_of(_unforeseen())})
+        except protocol.Gone:
+            return
+
+    async def _answer(self, session: Session) -> None:
+        if self._sessions.total() > _SESSIONS or self._sessions[session.peer.uid] > _SESSIONS_PER_UID:
+            raise GateError("limit", "the keeper serves too many doors at once", remedy="Let some of them end.")
+        async with asyncio.timeout(_FIRST_FRAME_SECONDS):
+            message = await session.receive()
+        if message is None:
+            return
+        if message.get("gate") != __version__:
+            raise GateError(
+                "keeper_unavailable",
+                f"this keeper runs gate {__version__}, the door another version",
+                remedy="Stop the keeper; the next call starts one of the door's version.",
+                argv=["gate", "keeper", "stop"],
+            )
+        handler = self.handlers.get(str(message.get("op")))
+        if handler is None:
+            raise GateError("usage", "the keeper knows no such operation", remedy="Update gate.")
+        await handler(session, message)
+
+
+def frame_of(error: GateError) -> Message:
+    """`error` member of a frame (docs/protocol.md)."""
+    remedy = {"text": error.remedy, "argv": error.argv}
+    return {"code": error.code, "message": error.message, "exit": error.exit, "remedy": remedy}
+
+
+def _unforeseen() -> GateError:
+    return GateError("internal", "the keeper failed; nothing ran", remedy="See keeper.log in the state folder.")
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

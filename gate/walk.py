@@ -1,0 +1,145 @@
+"""The path of one invocation, once: Invocation -> Intent -> Target -> Decision. Runs, records and leases nothing.
+
+Every door and the dry run walk this function (ADR-0029: one path); only the keeper calls it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gate.config.document import Document
+from gate.errors import EXITS, GateError
+from gate.identity.caller import Caller
+from gate.intent.effects import implied
+from gate.intent.intent import Intent
+from gate.intent.kind import KIND_EFFECTS, UNLISTED, with_kind
+from gate.intent.parse import read_intent
+from gate.invocation import Invocation
+from gate.policy.decide import decide
+from gate.policy.decision import Decision, Principal, Remedy
+from gate.policy.rules import RuleSet
+from gate.policy.verdict import Question, Verdict
+from gate.target.select import choose_target
+from gate.target.target import Target
+
+# Classes whose deployments belong to the caller: what runs there needs no trust in the keeper's pin.
+OWN_CLASSES = frozenset({"anonymous", "local", "dev"})
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What the keeper stands on when it decides for one project.
+
+    `document` and `bundle` (digest) are None before the first activation. `enforcement`: enforced | advisory.
+    `distrusted`: why this keeper may not serve production (docs/threat-model.md), None where it may.
+    `kinds`: for each deployment of the registry the last known kinds of its functions, by canonical path.
+    """
+
+    document: Document | None
+    rules: RuleSet
+    bundle: str | None
+    enforcement: str
+    distrusted: str | None
+    kinds: Mapping[str, Mapping[str, str]]
+
+
+def walk(invocation: Invocation, caller: Caller, ground: Ground, *, decision_id: str, time: str) -> Decision:
+    """Decide about `invocation` of `caller`; a step that fails is a decision with its reasons, never an exception.
+
+    Pure: the same arguments give the same decision. `time` is ISO text, printed only.
+    """
+    intent: Intent | None = None
+    target: Target | None = None
+    verdict: Verdict | None = None
+    refusal: GateError | None = None
+    try:
+        intent = read_intent(invocation.argv)
+        target = choose_target(intent, invocation, {} if ground.document is None else ground.document.deployments)
+        intent = _settle_kind(intent, target, ground)
+        _insist_on_trust(target, ground)
+        verdict = decide(ground.rules, _question(intent, target, caller, invocation.door))
+    except GateError as error:
+        refusal = error
+    code = refusal.code if refusal else verdict.code if verdict else "internal"
+    allowed = verdict is not None and verdict.verdict == "allow"
+    return Decision(
+        id=decision_id,
+        time=time,
+        enforcement=ground.enforcement,
+        verdict="deny" if verdict is None else verdict.verdict,
+        code=code,
+        exit=EXITS[code],
+        message=refusal.message if refusal else _message(verdict, target),
+        principal=Principal(caller.id, caller.proof, caller.owner),
+        door=invocation.door,
+        intent=intent,
+        target=target,
+        rules=() if verdict is None else verdict.rules,
+        needs=None if verdict is None else verdict.needs,
+        indeterminate=() if verdict is None else verdict.indeterminate,
+        remedy=None if allowed else _remedy(refusal, verdict, decision_id),
+        bundle=ground.bundle,
+    )
+
+
+def _settle_kind(intent: Intent, target: Target | None, ground: Ground) -> Intent:
+    """Effects of the function that `intent` calls: by its last known kind; strictest where no key of ours is used."""
+    if intent.kind_known or intent.function is None or target is None:
+        return intent
+    if target.custody is None:
+        return with_kind(intent, UNLISTED)
+    known = ground.kinds.get(target.deployment)
+    return intent if known is None else with_kind(intent, known.get(intent.function, UNLISTED))
+
+
+def _insist_on_trust(target: Target | None, ground: Ground) -> None:
+    if target is not None and target.cls not in OWN_CLASSES and ground.distrusted is not None:
+        raise GateError(
+            "untrusted_keeper",
+            f"this keeper serves anonymous, local and dev deployments only: {ground.distrusted}",
+            remedy="Let a person restore the pinned state of the project (docs/operations.md, Trust).",
+        )
+
+
+def _question(intent: Intent, target: Target | None, caller: Caller, door: str) -> Question:
+    """What the policy is asked. Without a known kind the least is stated, and that it is not known."""
+    effects = intent.effects if intent.kind_known else tuple(sorted({*intent.effects, *KIND_EFFECTS["query"]}))
+    return Question(
+        principal=caller.id,
+        groups=caller.groups,
+        effects=effects,
+        implied=implied(effects),
+        resources=intent.resources,
+        deployment=None if target is None else target.deployment,
+        cls=None if target is None else target.cls,
+        door=door,
+        indeterminate=() if intent.kind_known else ("kind",),
+    )
+
+
+def _message(verdict: Verdict | None, target: Target | None) -> str:
+    if verdict is None or verdict.effect is None:
+        return "touches no deployment"
+    subject = f"{verdict.effect} on {'this machine' if target is None else target.deployment}"
+    return {
+        "ok": f"{subject} is allowed",
+        "grant_required": f"{subject} needs a grant",
+        "denied_by_rule": f"{subject} is denied by the rule {verdict.rule}",
+        "no_rule": f"no rule allows {subject}",
+    }[verdict.code]
+
+
+def _remedy(refusal: GateError | None, verdict: Verdict | None, decision_id: str) -> Remedy:
+    if refusal is not None:
+        return Remedy(refusal.remedy, None if refusal.argv is None else tuple(refusal.argv))
+    if verdict is not None and verdict.code == "grant_required":
+        return Remedy("Ask for access", _request(verdict, decision_id))
+    fix = next((rule.fix for rule in () if verdict is None else verdict.rules if rule.fix), None)
+    return Remedy(fix or "Work on a deployment of your own: `gate convex dev --once` sets one up.", None)
+
+
+def _request(verdict: Verdict, decision_id: str) -> tuple[str, ...]:
+    longest = None if verdict.needs is None else verdict.needs.ttl_max_seconds
+    minutes = 30 if longest is None else min(30, longest // 60)
+    ttl = f"{minutes}m" if minutes else f"{longest}s"
+    head = ("gate", "request", "--for", decision_id, "--ticket", "<ticket>", "--reason", "<reason>")
+    return (*head, "--ttl", ttl, "--ack-risk")
