@@ -25,6 +25,16 @@ from gate.target.target import Target
 OWN_CLASSES = frozenset({"anonymous", "local", "dev"})
 
 
+# Convex's CLI packages that the tables were made from (docs/contract.md, Versions).
+VERSIONS = ("1.48.0",)
+
+# Convex answers these to a person's login only, or they mint credentials: never run with a key of the gate's.
+WANTS_LOGIN = frozenset({"insights", "deployment token create", "deployment token delete"})
+
+# Commands that make an anonymous deployment where there is none.
+MAKES_STATE = frozenset({"dev", "init"})
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
     """What the keeper stands on when it decides for one project.
@@ -52,13 +62,16 @@ def walk(invocation: Invocation, caller: Caller, ground: Ground, *, decision_id:
     verdict: Verdict | None = None
     refusal: GateError | None = None
     try:
+        _insist_on_version(invocation.cli_version)
         intent = read_intent(invocation.argv)
         target = choose_target(intent, invocation, {} if ground.document is None else ground.document.deployments)
+        _insist_on_state(intent, target)
         intent = _settle_kind(intent, target, ground)
         _insist_on_trust(target, ground)
         verdict = decide(ground.rules, _question(intent, target, caller, invocation.door))
+        _insist_on_lease(intent, target, verdict)
     except GateError as error:
-        refusal = error
+        refusal, verdict = error, None
     code = refusal.code if refusal else verdict.code if verdict else "internal"
     allowed = verdict is not None and verdict.verdict == "allow"
     return Decision(
@@ -79,6 +92,42 @@ def walk(invocation: Invocation, caller: Caller, ground: Ground, *, decision_id:
         remedy=None if allowed else _remedy(refusal, verdict, decision_id),
         bundle=ground.bundle,
     )
+
+
+def _insist_on_version(version: str | None) -> None:
+    """The tables of commands and routes are facts about certain versions of Convex's CLI, and about no others."""
+    if version is not None and version not in VERSIONS:
+        raise GateError(
+            "unknown_version",
+            f"the gate does not know the Convex CLI {version[:40]}",
+            remedy=f"Install a version that it knows: `npm install convex@{VERSIONS[-1]}`.",
+            argv=["npm", "install", f"convex@{VERSIONS[-1]}"],
+        )
+
+
+def _insist_on_state(intent: Intent, target: Target | None) -> None:
+    """Convex's CLI fails with a stack trace where it looks for an anonymous deployment that nobody has made."""
+    if target is not None and target.cls == "anonymous" and target.name is None and intent.command not in MAKES_STATE:
+        raise GateError(
+            "unknown_deployment",
+            "nothing is selected here, and there is no anonymous deployment yet",
+            remedy="Make one, or select a registered deployment (CONVEX_DEPLOYMENT in .env.local).",
+            argv=["gate", "convex", "dev", "--once"],
+        )
+
+
+def _insist_on_lease(intent: Intent, target: Target | None, verdict: Verdict) -> None:
+    if (
+        verdict.verdict == "allow"
+        and target is not None
+        and target.custody is not None
+        and intent.command in WANTS_LOGIN
+    ):
+        raise GateError(
+            "denied_by_rule",
+            f"`{intent.command}` wants a Convex login; a lease carries none",
+            remedy="A person does this in Convex's dashboard, or with a login of their own.",
+        )
 
 
 def _settle_kind(intent: Intent, target: Target | None, ground: Ground) -> Intent:
@@ -133,7 +182,8 @@ def _remedy(refusal: GateError | None, verdict: Verdict | None, decision_id: str
         return Remedy(refusal.remedy, None if refusal.argv is None else tuple(refusal.argv))
     if verdict is not None and verdict.code == "grant_required":
         return Remedy("Ask for access", _request(verdict, decision_id))
-    fix = next((rule.fix for rule in () if verdict is None else verdict.rules if rule.fix), None)
+    cited = () if verdict is None else verdict.rules
+    fix = next((rule.fix for rule in cited if rule.fix), None)
     return Remedy(fix or "Work on a deployment of your own: `gate convex dev --once` sets one up.", None)
 
 

@@ -5,7 +5,6 @@ Standard library only: the doors on the hot path import it.
 
 import os
 import time
-from pathlib import Path
 
 # Crockford's base32 without look-alikes: ids are read aloud and typed.
 _ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -25,7 +24,8 @@ def boot_ms() -> int:
 def boot_id() -> str:
     """Name of this boot of the machine; the same until it restarts, `unknown` where the system has none."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as opened:
+            return opened.read().strip()
     except OSError:
         return "unknown"
 

@@ -7,8 +7,8 @@ from gate.custody import file
 from gate.errors import GateError
 
 
-async def read(argv: Sequence[str], timeout: int, environment: Mapping[str, str], custody: str) -> str:
-    """What `argv` prints within `timeout` seconds, run without a shell, in `/`, with just `environment`.
+async def read(argv: Sequence[str], seconds: int, environment: Mapping[str, str], custody: str) -> str:
+    """What `argv` prints within `seconds`, run without a shell, in `/`, with just `environment`.
 
     Raises GateError `custody_failed`; neither output nor errors of the command are shown, they may hold the key.
     """
@@ -27,13 +27,13 @@ async def read(argv: Sequence[str], timeout: int, environment: Mapping[str, str]
         raise _failed(custody, f"could not be started ({type(error).__name__})") from error
     assert process.stdout is not None  # noqa: S101 - asked for with PIPE above
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(seconds):
             output = await _bounded(process.stdout)
             status = await process.wait() if len(output) <= file.LARGEST else -1
     except TimeoutError as error:
         process.kill()
         await process.wait()
-        raise _failed(custody, f"gave no answer within {timeout} seconds") from error
+        raise _failed(custody, f"gave no answer within {seconds} seconds") from error
     if process.returncode is None:
         process.kill()
         await process.wait()

@@ -7,10 +7,11 @@ from pathlib import Path
 from gate.errors import GateError
 
 LARGEST = 64 * 1024
+_PRINTABLE = range(0x21, 0x7F)
 
 
 def read(path: Path, custody: str) -> str:
-    """The key in `path`, without the line end. Raises GateError `custody_failed` unless it is a private regular file."""
+    """The key in `path`, without the line end. Raises GateError `custody_failed` unless the file is private."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -47,10 +48,10 @@ def write(path: Path, key: str, custody: str) -> None:
 
 
 def clean(raw: bytes, custody: str) -> str:
-    """A key as Convex takes it: one printable ASCII line. Raises GateError `custody_failed`, never showing the bytes."""
+    """A key as Convex takes it: one line of printable ASCII. Raises GateError `custody_failed` without the bytes."""
     if len(raw) <= LARGEST:
         line = raw.removesuffix(b"\n").removesuffix(b"\r")
-        if line and line.isascii() and all(0x20 < byte < 0x7F for byte in line):
+        if line and line.isascii() and all(byte in _PRINTABLE for byte in line):
             return line.decode("ascii")
     raise GateError(
         "custody_failed",

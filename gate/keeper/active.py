@@ -17,8 +17,10 @@ EVENT = "bundle.activated"
 
 @dataclass(frozen=True, slots=True)
 class Active:
-    """What is in force. `bundle` is None before the first activation, when the shipped rules hold and nothing is
-    registered. `genesis` is the hash of the first activation's event; `signers` and `at` are of the last one.
+    """What is in force.
+
+    `bundle` is None before the first activation, when the shipped rules hold and nothing is registered.
+    `genesis` is the hash of the first activation's event; `signers`, `at` and `seq` are of the last one.
     """
 
     bundle: Bundle | None
@@ -26,9 +28,12 @@ class Active:
     genesis: str | None = None
     signers: tuple[str, ...] = ()
     at: str | None = None
+    seq: int = 1
 
 
-def activation_members(bundle: Bundle, statement: bytes, signatures: Iterable[str], who: Iterable[str]) -> dict[str, Any]:
+def activation_members(
+    bundle: Bundle, statement: bytes, signatures: Iterable[str], who: Iterable[str]
+) -> dict[str, Any]:
     """Members of the event that records an activation: the signed text, its signatures and the very files."""
     return {
         "digest": bundle.digest,
@@ -59,5 +64,5 @@ def read_active(entries: Iterable[Entry]) -> Active:
                 f"the activation at event {entry.seq} does not hold",
                 remedy="Run `gate audit verify`, then restore the ledger (docs/operations.md).",
             ) from error
-        active = Active(bundle, load_rules(bundle), active.genesis or entry.hash, tuple(who), entry.time)
+        active = Active(bundle, load_rules(bundle), active.genesis or entry.hash, tuple(who), entry.time, entry.seq)
     return active

@@ -9,7 +9,7 @@ import socket
 import time
 
 from gate import __version__
-from gate.errors import EXITS, GateError, KeeperUnavailable
+from gate.errors import EXITS, ConfigInvalid, GateError, KeeperUnavailable
 from gate.keeper import places, protocol, start
 
 _PATIENCE_MS = 10_000
@@ -71,6 +71,9 @@ def checked(message: dict[str, object]) -> dict[str, object]:
         return message
     if not isinstance(error, dict) or error.get("code") not in EXITS:
         raise _unavailable("the keeper gave an answer of another version")
+    findings = error.get("findings")
+    if isinstance(findings, list) and findings:
+        raise ConfigInvalid(findings)
     remedy = error.get("remedy") or {}
     raise GateError(error["code"], str(error.get("message")), remedy=str(remedy.get("text")), argv=remedy.get("argv"))
 
@@ -105,6 +108,6 @@ def _unavailable(what: str) -> KeeperUnavailable:
     return KeeperUnavailable(
         "keeper_unavailable",
         what,
-        remedy="Where a sandbox forbids sockets, call Convex's tools through `gate mcp`; else see `gate keeper status`.",
+        remedy="Call gate outside a sandbox that forbids sockets; else see `gate keeper status`.",
         argv=["gate", "keeper", "status"],
     )

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gate import __version__
-from gate.errors import GateError
+from gate.errors import ConfigInvalid, GateError
 from gate.identity.peer import Peer, peer_of
 from gate.keeper import places, protocol
 
 Message = dict[str, Any]
 _FIRST_FRAME_SECONDS = 5
+# How a keeper of another version is found out about and ended.
+_ANY_VERSION = ("status", "stop")
 _SESSIONS = 256
 _SESSIONS_PER_UID = 96
 
@@ -51,7 +53,7 @@ Handler = Callable[[Session, Message], Awaitable[None]]
 
 @dataclass(slots=True)
 class Server:
-    """Serves the state folder `root` until it is stopped, has been idle for `idle_seconds`, or was replaced.
+    """Serves the state folder `root` until `stopping` is set, it has been idle for `idle_seconds`, or was replaced.
 
     `shared`: callers of other users may connect (an installed keeper). Promise: one answer or an end for every frame,
     whatever a handler raises; the reason for an unexpected one goes to the keeper's log, never to the door.
@@ -60,10 +62,10 @@ class Server:
     root: str
     handlers: Mapping[str, Handler]
     idle_seconds: float
+    stopping: asyncio.Event
     shared: bool = False
     _sessions: Counter[int] = field(default_factory=Counter)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _idle_since: float = 0.0
 
     async def serve(self, ready: Callable[[], None]) -> None:
@@ -74,8 +76,8 @@ class Server:
         self._idle_since = asyncio.get_running_loop().time()
         ready()
         try:
-            while not self._stopping.is_set() and not self._idle() and self._is_ours(identity):
-                await _wait(self._stopping, min(self.idle_seconds, 1.0))
+            while not self.stopping.is_set() and not self._idle() and self._is_ours(identity):
+                await _wait(self.stopping, min(self.idle_seconds, 1.0))
         finally:
             if self._is_ours(identity):
                 os.unlink(places.socket_in(self.root))
@@ -83,10 +85,6 @@ class Server:
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def stop(self) -> None:
-        """Let `serve` return; sessions end with it."""
-        self._stopping.set()
 
     def _listen(self) -> socket.socket:
         path = places.socket_in(self.root)
@@ -148,7 +146,7 @@ class Server:
             message = await session.receive()
         if message is None:
             return
-        if message.get("gate") != __version__:
+        if message.get("gate") != __version__ and message.get("op") not in _ANY_VERSION:
             raise GateError(
                 "keeper_unavailable",
                 f"this keeper runs gate {__version__}, the door another version",
@@ -164,7 +162,8 @@ class Server:
 def frame_of(error: GateError) -> Message:
     """`error` member of a frame (docs/protocol.md)."""
     remedy = {"text": error.remedy, "argv": error.argv}
-    return {"code": error.code, "message": error.message, "exit": error.exit, "remedy": remedy}
+    findings = error.findings if isinstance(error, ConfigInvalid) else None
+    return {"code": error.code, "message": error.message, "exit": error.exit, "remedy": remedy, "findings": findings}
 
 
 def _unforeseen() -> GateError:

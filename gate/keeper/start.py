@@ -34,7 +34,9 @@ def start(root: str) -> int:
 
 def lock(root: str) -> int | None:
     """Take the keeper's lock in `root`; None when another keeper lives. Held until the descriptor closes."""
-    descriptor = os.open(os.path.join(root, "keeper.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(
+        os.path.join(root, "keeper.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+    )
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -51,7 +53,9 @@ def _become_keeper(root: str, ready: int) -> None:
             os._exit(0)
         os.umask(0o077)
         log = os.open(
-            os.path.join(root, "keeper.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+            os.path.join(root, "keeper.log"),
+            os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC,
+            0o600,
         )
         null = os.open(os.devnull, os.O_RDWR)
         # Moved above the targets first: a caller without stdio has free numbers there.

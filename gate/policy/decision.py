@@ -1,9 +1,10 @@
 """The one object of every door, explain and dry run: Decision (CONTRACT, Decision). Decides nothing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from gate.errors import GateError
 from gate.intent.intent import DIMENSIONS, Intent
 from gate.policy.verdict import Cited, Needs
 from gate.target.target import Target
@@ -48,6 +49,20 @@ class Decision:
     bundle: str | None
     grant: str | None = None
     request: str | None = None
+
+    def refused(self, error: GateError) -> "Decision":
+        """The same decision, refused by `error`: what a later step found out."""
+        remedy = Remedy(error.remedy, None if error.argv is None else tuple(error.argv))
+        return replace(
+            self,
+            verdict="deny",
+            code=error.code,
+            exit=error.exit,
+            message=error.message,
+            rules=(),
+            needs=None,
+            remedy=remedy,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The decision object; every key is always present, what could not be resolved is null."""

@@ -1,0 +1,83 @@
+"""The command line but for the doors: gate's own options, and one file per verb beside this one. Decides nothing."""
+
+import sys
+
+import click
+
+from gate import __version__
+from gate.cli import activate, audit, convex, demo, doctor, explain, init, keeper, key, refusal, whoami
+from gate.cli.convex import Options
+from gate.errors import EXITS, GateError
+
+
+@click.group(
+    epilog="Example: gate convex run messages:list",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per result.")
+@click.option("--as", "principal", metavar="ID", help="Who calls, such as agent:codex (else GATE_PRINCIPAL).")
+@click.option("--grant", metavar="ID", help="Use this grant and no other.")
+@click.option("--status-fd", type=int, metavar="N", help="Write gate's own verdict as JSON to descriptor N.")
+@click.version_option(__version__, prog_name="gate")
+@click.pass_context
+def gate(
+    context: click.Context, as_json: bool, principal: str | None, grant: str | None, status_fd: int | None
+) -> None:
+    """Sudo for coding agents on Convex: free on a deployment of their own, signed and time-boxed on production."""
+    context.obj = Options(as_json, principal, grant, status_fd)
+
+
+@gate.command(
+    "convex",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []},
+    epilog="Example: gate convex dev --once",
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def run_convex(options: Options, arguments: tuple[str, ...]) -> int:
+    """Run the real Convex CLI where the policy allows it. After `convex` nothing is gate's."""
+    return convex.main(list(arguments), options)
+
+
+@gate.command(epilog='Example: eval "$(gate completion bash)"')
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script for SHELL."""
+    found = click.shell_completion.get_completion_class(shell)
+    if found is None:
+        raise GateError("usage", f"no completion for {shell}", remedy="Use bash, zsh or fish.")
+    click.echo(found(gate, {}, "gate", "_GATE_COMPLETE").source())
+
+
+for verb in (
+    explain.explain,
+    init.init,
+    whoami.whoami,
+    activate.activate,
+    key.key,
+    doctor.doctor,
+    audit.audit,
+    keeper.keeper,
+    demo.demo,
+):
+    gate.add_command(verb)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line `arguments`; returns the exit status (docs/contract.md, exit codes)."""
+    as_json = "--json" in arguments
+    try:
+        status = gate.main(arguments, prog_name="gate", standalone_mode=False)
+    except GateError as error:
+        return refusal.show_error(error, as_json)
+    except click.UsageError as error:
+        error.show()
+        return EXITS["usage"]
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
+    except click.Abort:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+    return status if isinstance(status, int) else 0

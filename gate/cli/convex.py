@@ -1,0 +1,130 @@
+"""`gate convex ARG...`: ask the keeper, then run the real Convex CLI under the caller's uid. Decides nothing.
+
+Standard library only: this is the hot path.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gate import world
+from gate.cli import refusal, sight
+from gate.errors import EXITS, GateError
+from gate.execution import convex
+from gate.execution.child import Child
+from gate.execution.env_local import EnvLocal
+from gate.execution.environment import child_environment
+from gate.keeper import client, places, protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """gate's own options, which stand before the verb."""
+
+    json: bool = False
+    principal: str | None = None
+    grant: str | None = None
+    status_fd: int | None = None
+
+
+def main(argv: list[str], options: Options) -> int:
+    """Run `convex ARG...` through the gate; returns the exit status (docs/contract.md, exit codes)."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        connection = client.connect()
+        with connection:
+            invocation = sight.invocation(argv, options.principal, options.grant)
+            answer = client.ask(connection, "run", invocation=invocation)
+            return _act(connection, answer, options)
+    except GateError as error:
+        return refusal.show_error(error, options.json)
+
+
+def _act(connection: socket.socket, answer: Mapping[str, Any], options: Options) -> int:
+    decision = answer["decision"]
+    _tell(options.status_fd, decision)
+    if decision["verdict"] != "allow":
+        return refusal.show_decision(decision, options.json)
+    if "answer" in answer:
+        print(answer["answer"])
+        return 0
+    _announce(decision)
+    return _run(connection, answer["start"], decision)
+
+
+def _run(connection: socket.socket, start: Mapping[str, Any], decision: Mapping[str, Any]) -> int:
+    home = os.path.join(places.state_root(), start["project"], "home")
+    try:
+        places.ensure_private(os.path.dirname(home))
+        places.ensure_private(home)
+        command = convex.command(convex.package_in("."), world.variable("PATH") or os.defpath)
+        child = Child([*command, *start["argv"]], child_environment(world.environment(), start["pins"], home))
+    except GateError as error:
+        protocol.send(connection, {"failed": error.code})
+        protocol.receive(connection)
+        raise
+    written = _env_local(start, decision)
+    connection.settimeout(None)
+    status = child.wait(connection.fileno(), None if written is None else written.mend)
+    if status is None:
+        return _cut(connection, child, written)
+    if written is not None:
+        written.mend()
+    return _finish(connection, status)
+
+
+def _env_local(start: Mapping[str, Any], decision: Mapping[str, Any]) -> EnvLocal | None:
+    """Only the pair makes the CLI write the URL that it was given, and only while it develops."""
+    given = start["pins"].get("CONVEX_SELF_HOSTED_URL")
+    if not given or start["command"] not in ("dev", "init"):
+        return None
+    return EnvLocal(os.getcwd(), given, decision["target"]["url"])
+
+
+def _finish(connection: socket.socket, status: int) -> int:
+    """The child's own status, once its outcome is on record; unknown outcomes are the keeper's to record."""
+    try:
+        protocol.send(connection, {"done": {"status": status}})
+        client.checked(protocol.receive(connection))
+    except protocol.Gone:
+        print("gate: the keeper went away; the outcome of this call is on record as unknown", file=sys.stderr)
+    return status
+
+
+def _cut(connection: socket.socket, child: Child, written: EnvLocal | None) -> int:
+    """Access has ended: end the process too, and say so."""
+    try:
+        why = str(protocol.receive(connection)["cut"]["message"])  # type: ignore[index]
+    except (protocol.Gone, KeyError, GateError):
+        why = "the keeper is gone"
+    child.end()
+    if written is not None:
+        written.mend()
+    try:
+        protocol.send(connection, {"done": {"status": None}})
+    except protocol.Gone:
+        why = "the keeper is gone"
+    print(f"gate: cut: {why}", file=sys.stderr)
+    return EXITS["cut"]
+
+
+def _announce(decision: Mapping[str, Any]) -> None:
+    target = decision["target"]
+    where = "no deployment" if target is None else target["deployment"]
+    print(f"gate: {decision['id']} {where} ({decision['enforcement']})", file=sys.stderr, flush=True)
+
+
+def _tell(status_fd: int | None, decision: Mapping[str, Any]) -> None:
+    """The gate's own verdict, apart from the child's status."""
+    if status_fd is None:
+        return
+    try:
+        os.set_inheritable(status_fd, False)
+        os.write(status_fd, json.dumps(decision).encode() + b"\n")
+    except OSError as error:
+        raise GateError("usage", "the descriptor of --status-fd cannot be written", remedy="Open it first.") from error

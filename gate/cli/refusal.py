@@ -1,0 +1,62 @@
+"""How a refusal looks: the object first where it was asked for, prose with the remedy, the code in the last line.
+
+Standard library only: the doors on the hot path import it.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from gate.errors import ConfigInvalid, GateError
+
+_LONGEST = 500
+
+
+def show_decision(decision: Mapping[str, Any], as_json: bool) -> int:
+    """Print a refused decision on stderr; returns the exit status."""
+    if as_json:
+        _print(json.dumps(decision, separators=(",", ":")))
+    else:
+        for rule in decision["rules"]:
+            _print(f"  {rule['verb']} {rule['id']} ({rule['at']}): {escaped(rule['because'])}")
+        for name in decision["indeterminate"]:
+            _print(f"  not known before it runs: {name}")
+        _remedy(decision["remedy"] or {})
+    _print(f"gate: {decision['code']}: {escaped(decision['message'])}")
+    return int(decision["exit"])
+
+
+def show_error(error: GateError, as_json: bool) -> int:
+    """Print a refusal that never became a decision on stderr; returns the exit status."""
+    remedy = {"text": error.remedy, "argv": error.argv}
+    if as_json:
+        members = {"gate": 1, "kind": "error", "code": error.code, "message": error.message, "exit": error.exit}
+        _print(json.dumps({**members, "remedy": remedy}, separators=(",", ":")))
+    else:
+        for finding in error.findings if isinstance(error, ConfigInvalid) else ():
+            _print(f"  {escaped(finding)}")
+        _remedy(remedy)
+    _print(f"gate: {error.code}: {escaped(error.message)}")
+    return error.exit
+
+
+def escaped(text: str) -> str:
+    """`text` on one line of bounded length, without anything that a terminal would act on."""
+    shown = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text[:_LONGEST])
+    return shown + "…" * (len(text) > _LONGEST)
+
+
+def _remedy(remedy: Mapping[str, Any]) -> None:
+    if remedy.get("text"):
+        _print(f"  {escaped(remedy['text'])}")
+    if remedy.get("argv"):
+        _print(f"  {escaped(' '.join(_quoted(word) for word in remedy['argv']))}")
+
+
+def _quoted(word: str) -> str:
+    return word if word and all(char.isalnum() or char in "-_./:=@" for char in word) else f"'{word}'"
+
+
+def _print(line: str) -> None:
+    sys.stderr.write(line.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")

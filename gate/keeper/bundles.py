@@ -1,0 +1,128 @@
+"""Operations that change what counts: init, activation, keys. Signs nothing: people do that on their side."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from gate.config.activation import statement
+from gate.config.bundle import Bundle, load_bundle
+from gate.config.draft import draft
+from gate.errors import GateError
+from gate.keeper import report
+from gate.keeper.difference import difference
+from gate.keeper.project import Project
+from gate.keeper.server import Message, Session
+from gate.policy.load import load_rules
+
+
+def octets(value: Any) -> bytes:
+    """Bytes out of a frame's latin-1 text. Raises GateError `usage`."""
+    try:
+        data: bytes = value.encode("latin-1")
+    except (AttributeError, UnicodeEncodeError) as error:
+        raise GateError("usage", "the door sent no proper file", remedy="Update the door.") from error
+    return data
+
+
+def files_of(message: Mapping[str, Any]) -> dict[str, bytes]:
+    """The files that a door sent with its message."""
+    sent = message.get("files")
+    if not isinstance(sent, dict):
+        raise GateError("usage", "the door sent no files", remedy="Update the door.")
+    return {path: octets(text) for path, text in sent.items()}
+
+
+def checked_bundle(files: Mapping[str, bytes]) -> Bundle:
+    """The bundle in `files` with its policies read too. Raises ConfigInvalid with every finding."""
+    bundle = load_bundle(dict(files))
+    load_rules(bundle)
+    return bundle
+
+
+async def init(project: Project, session: Session, message: Message) -> None:
+    """Answer with the texts of a draft for what the door saw; the project's ledger exists from now on.
+
+    The door sends a minimal gate.yaml that only names the project.
+    """
+    texts = draft(
+        project.name,
+        message["env"],
+        package=None,
+        convex_json=message["convex_json"],
+        human=message["human"],
+        public_key=message["public_key"],
+    )
+    await session.send({"result": {"files": texts, "ledger": project.ledger.id}})
+
+
+async def prepare(project: Project, session: Session, message: Message) -> None:
+    """Answer with what activating the sent files would change, and the statement to sign."""
+    bundle = checked_bundle(files_of(message))
+    before = project.active.bundle
+    text = statement(project.ledger.id, project.ledger.head, None if before is None else before.digest, bundle)
+    await session.send(
+        {
+            "result": {
+                "project": project.name,
+                "digest": bundle.digest,
+                "genesis": before is None,
+                "unchanged": before is not None and before.digest == bundle.digest,
+                "difference": difference(before, bundle),
+                "statement": text.decode("ascii"),
+            }
+        }
+    )
+
+
+async def commit(project: Project, session: Session, message: Message) -> None:
+    """Activate the sent files under the sent statement and signatures.
+
+    Raises GateError `bundle_changed` when another activation came between, `bad_signature`, `not_a_signer`.
+    """
+    bundle = checked_bundle(files_of(message))
+    signed = octets(message["statement"])
+    _insist_on_this_ledger(project, signed, bundle)
+    signers = await project.activate(bundle, signed, [octets(text) for text in message["signatures"]])
+    await session.send(
+        {"result": {"digest": bundle.digest, "signers": list(signers), "genesis": project.active.genesis}}
+    )
+
+
+async def set_key(project: Project, session: Session, message: Message) -> None:
+    """Store a key where its custody keeps it. On record without the key."""
+    report.insist_on_reader(project, session)
+    custody = str(message["custody"])
+    bundle = project.active.bundle
+    entries = {} if bundle is None else bundle.document.custody
+    if custody not in entries:
+        raise GateError(
+            "custody_failed",
+            "the activated bundle lists no custody of that name",
+            remedy=f"It lists: {', '.join(entries) or 'none'}. Activate the bundle that names it first.",
+        )
+    await project.record("key.set", custody, {"custody": custody, "uid": session.peer.uid})
+    project.keys.store(custody, entries[custody], str(message["key"]))
+    project.keys.forget()
+    project.probed.clear()
+    await session.send({"result": {"custody": custody}})
+
+
+def _insist_on_this_ledger(project: Project, signed: bytes, bundle: Bundle) -> None:
+    """A statement counts once: for this ledger, these files, and a head since the last activation."""
+    before = project.active.bundle
+    head = _head_in(signed)
+    expected = statement(project.ledger.id, head, None if before is None else before.digest, bundle)
+    seq = project.ledger.seq_of(head)
+    if signed != expected or seq is None or seq < project.active.seq:
+        raise GateError(
+            "bundle_changed",
+            "the signed statement is not about this ledger, these files and the bundle in force",
+            remedy="Look at the difference again and sign anew: `gate activate --key FILE`.",
+        )
+
+
+def _head_in(signed: bytes) -> str:
+    try:
+        return str(json.loads(signed)["head"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""

@@ -1,0 +1,206 @@
+"""What the keeper holds for one project: ledger, activated bundle, keys, proxy, live runs. Talks to no door."""
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gate import world
+from gate.audit.ledger import Ledger
+from gate.config.activation import check_activation
+from gate.config.bundle import Bundle
+from gate.custody.keyring import KeyRing
+from gate.errors import GateError
+from gate.identity.caller import Caller, who
+from gate.identity.peer import Peer
+from gate.invocation import Invocation
+from gate.keeper import active, places, trust
+from gate.policy.decision import Decision
+from gate.proxy.lease import Lease, Upstream
+from gate.proxy.server import Proxy
+from gate.target.target import Target
+from gate.walk import Ground, walk
+
+# State of invocations that stand in no project: no bundle can ever be activated under this name.
+NO_PROJECT = "_"
+_LONGEST_REASON = 200
+
+
+@dataclass(slots=True)
+class Run:
+    """One invocation that was let through and has not ended: `cut` holds why it has to end."""
+
+    invocation: Invocation
+    peer: Peer
+    decision: Decision
+    lease: Lease | None
+    cut: asyncio.Future[str]
+    refusals: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class Project:
+    """One project as the keeper serves it. Made by `open_project`; `state` is its folder."""
+
+    name: str
+    state: Path
+    installed: bool
+    ledger: Ledger
+    active: active.Active
+    keys: KeyRing
+    kinds: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+    probed: set[tuple[str, str]] = field(default_factory=set, repr=False)
+    _proxy: Proxy | None = None
+
+    def ground(self, peer: Peer) -> Ground:
+        """What a decision for `peer` stands on now."""
+        bundle = self.active.bundle
+        return Ground(
+            document=None if bundle is None else bundle.document,
+            rules=self.active.rules,
+            bundle=None if bundle is None else bundle.digest,
+            enforcement=enforcement(peer),
+            distrusted=trust.distrusted(
+                self.name, self.active.genesis, self.state, installed=self.installed, trust=trust.system_file()
+            ),
+            kinds=self.kinds,
+        )
+
+    def caller(self, claimed: str | None, peer: Peer) -> Caller:
+        """Who asks. Raises GateError `denied_by_rule` for a claim to be a person that nothing backs."""
+        bundle = self.active.bundle
+        return who(claimed, peer.uid, {} if bundle is None else bundle.document.principals)
+
+    def decide(self, invocation: Invocation, peer: Peer, decision_id: str) -> Decision:
+        """Walk the path for `invocation`; a claim to be somebody else is a refusal like any other."""
+        time = world.iso(world.now_ms())
+        try:
+            caller = self.caller(invocation.principal, peer)
+        except GateError as error:
+            nobody = Caller(invocation.principal or "", "claimed", None, frozenset(), peer.uid)
+            decision = walk(invocation, nobody, self.ground(peer), decision_id=decision_id, time=time)
+            return decision.refused(error)
+        return walk(invocation, caller, self.ground(peer), decision_id=decision_id, time=time)
+
+    async def upstream(self, target: Target, files: Mapping[str, bytes]) -> Upstream:
+        """The deployment behind `target` with its real key. Raises GateError `custody_failed`."""
+        bundle = self.active.bundle
+        if bundle is None or target.custody is None or target.url is None:
+            raise GateError("unknown_deployment", f"{target.deployment} has no key", remedy="Register it in gate.yaml.")
+        document = bundle.document
+        entry = document.deployments[target.deployment]
+        key = await self.keys.key(target.custody, document.custody[target.custody], target.url, files)
+        return Upstream(
+            url=target.url,
+            name=target.name,
+            cls=target.cls,
+            key=key,
+            ca=None if entry.ca is None else str(self.state / entry.ca),
+            team=entry.team,
+            slug=entry.slug,
+            reference=entry.reference,
+        )
+
+    async def proxy(self) -> Proxy:
+        """The project's proxy, started at first use, on the same port every time where that is free.
+
+        Convex's CLI names its folders after that port (facts of 1.48.0: `~/.convex-test-PORT`).
+        """
+        if self._proxy is None:
+            remembered = self.state / "port"
+            port = int(remembered.read_text(encoding="ascii")) if remembered.is_file() else None
+            try:
+                self._proxy = await Proxy.start(port, self._note_refusal)
+            except GateError:
+                # Taken meanwhile: only the CLI's cache is lost with the old number.
+                self._proxy = await Proxy.start(None, self._note_refusal)
+            remembered.write_text(f"{self._proxy.port}\n", encoding="ascii")
+        return self._proxy
+
+    def _note_refusal(self, lease: Lease, why: str) -> None:
+        run = self.runs.get(lease.id)
+        if run is not None:
+            run.refusals[why[:_LONGEST_REASON]] += 1
+
+    async def record(self, kind: str, subject: str, members: Mapping[str, Any]) -> None:
+        """Append one event, durable on return. Raises LedgerError when it cannot be; nothing may run then."""
+        await self.ledger.append(kind, members, subject=subject)
+
+    async def activate(self, bundle: Bundle, statement: bytes, signatures: list[bytes]) -> tuple[str, ...]:
+        """Put `bundle` in force when its statement is properly signed; returns the signers. Cuts what no longer stands.
+
+        Raises GateError `bad_signature`, `not_a_signer` or `bundle_changed`, and LedgerError.
+        """
+        signers = check_activation(statement, signatures, self.active.bundle, bundle)
+        texts = [signature.decode("ascii") for signature in signatures]
+        members = active.activation_members(bundle, statement, texts, signers)
+        await self.ledger.append(active.EVENT, members, subject=bundle.digest)
+        self.reload()
+        if self.active.genesis is not None and not (self.state / "genesis").exists():
+            trust.pin(self.active.genesis, self.state)
+        self.keys.forget()
+        self.probed.clear()
+        self.kinds.clear()
+        self.cut_fallen()
+        return signers
+
+    def reload(self) -> None:
+        """Read the activated bundle back from the ledger. Raises LedgerError `ledger_tampered`."""
+        self.active = active.read_active(self.ledger.read(type=active.EVENT))
+
+    def cut_fallen(self) -> None:
+        """Cut every live run that the bundle in force would not let through, or would send elsewhere."""
+        for run in list(self.runs.values()):
+            again = self.decide(run.invocation, run.peer, run.decision.id)
+            if again.verdict != "allow" or again.target != run.decision.target:
+                self.cut(run, "the activated bundle changed")
+
+    def cut_all(self, why: str) -> None:
+        """Cut every live run."""
+        for run in list(self.runs.values()):
+            self.cut(run, why)
+
+    def cut(self, run: Run, why: str) -> None:
+        """Wake the session of `run`: it ends the lease first, then the process."""
+        if not run.cut.done():
+            run.cut.set_result(why)
+
+    async def close(self) -> None:
+        """End every run and leave the ledger closed."""
+        self.cut_all("the keeper ends")
+        if self._proxy is not None:
+            await self._proxy.stop()
+        await self.ledger.close()
+
+
+def enforcement(peer: Peer) -> str:
+    """`enforced` when the caller can neither be the keeper's user nor root, else `advisory` (ADR-0029)."""
+    return "enforced" if peer.uid not in (os.geteuid(), 0) else "advisory"
+
+
+async def open_project(root: Path, name: str) -> Project:
+    """The state of project `name` in `root`, made at first use; runs that a dead keeper left get outcome `unknown`.
+
+    Raises LedgerError when the ledger cannot be opened or does not hold.
+    """
+    state = root / name
+    places.ensure_private(str(state))
+    ledger = await Ledger.open(state / "ledger.db")
+    project = Project(
+        name=name,
+        state=state,
+        installed=str(root) == places.INSTALLED_STATE,
+        ledger=ledger,
+        active=active.read_active(ledger.read(type=active.EVENT)),
+        keys=KeyRing(state, root),
+    )
+    ledger.on_latch(lambda why: project.cut_all(f"the ledger is closed: {why}"))
+    for decision_id in ledger.open_runs():
+        await project.record(
+            "outcome", decision_id, {"decision": decision_id, "outcome": "unknown", "why": "the keeper ended"}
+        )
+    return project

@@ -1,0 +1,127 @@
+"""What the keeper says about itself and a project: whoami and doctor. Changes nothing."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from gate import __version__
+from gate.audit.verify import verify_database
+from gate.config.bundle import load_bundle
+from gate.errors import ConfigInvalid, GateError
+from gate.invocation import from_wire
+from gate.keeper.project import NO_PROJECT, Project, enforcement
+from gate.keeper.server import Message, Session
+from gate.proxy import kinds
+from gate.target.target import Target
+
+
+def insist_on_reader(project: Project, session: Session) -> None:
+    """Only the keeper's own user, root and system users that the bundle maps to people see history and set keys.
+
+    Raises GateError `denied_by_rule` for anybody else.
+    """
+    if session.peer.uid in (os.geteuid(), 0):
+        return
+    bundle = project.active.bundle
+    people = () if bundle is None else bundle.document.principals.values()
+    if not any(session.peer.uid in person.uids for person in people):
+        raise GateError(
+            "denied_by_rule",
+            "history and keys are for the people that the activated bundle maps to system users",
+            remedy="Ask an owner of the project; the decision object of your own call says what was decided.",
+        )
+
+
+async def whoami(project: Project, session: Session, message: Message) -> None:
+    """Answer who the caller is to the gate and what is in force."""
+    invocation = from_wire(message["invocation"])
+    caller = project.caller(invocation.principal, session.peer)
+    ground = project.ground(session.peer)
+    bundle = project.active.bundle
+    await session.send(
+        {
+            "result": {
+                "principal": {"id": caller.id, "proof": caller.proof, "owner": caller.owner},
+                "uid": session.peer.uid,
+                "project": None if project.name == NO_PROJECT else project.name,
+                "enforcement": ground.enforcement,
+                "keeper": {"version": __version__, "pid": os.getpid(), "uid": os.geteuid()},
+                "bundle": None
+                if bundle is None
+                else {"digest": bundle.digest, "at": project.active.at, "signers": list(project.active.signers)},
+                "draft": draft_state(project, _files(message)),
+                "production": ground.distrusted or "served",
+                "deployments": {} if bundle is None else _registry(project),
+            }
+        }
+    )
+
+
+async def doctor(project: Project, session: Session, message: Message) -> None:
+    """Answer with what the keeper finds amiss: `findings` to mend, `notes` to know."""
+    findings = [*await _ledger(project), *_draft(project, message), *await _keys(project, message)]
+    notes = []
+    if enforcement(session.peer) == "advisory":
+        notes.append(
+            "advisory: the keeper runs under a user that this caller is or can become; promises 5, 7, 8 and 9 guard "
+            "against mistakes, not against a hostile process of the same user"
+        )
+    distrusted = project.ground(session.peer).distrusted
+    if distrusted is not None:
+        notes.append(f"production is not served: {distrusted}")
+    await session.send({"result": {"findings": findings, "notes": notes}})
+
+
+def draft_state(project: Project, files: Mapping[str, bytes] | None) -> str:
+    """How the workspace's files stand to what is in force: `none`, `active`, `differs` or `invalid`."""
+    if not files:
+        return "none"
+    try:
+        bundle = load_bundle(dict(files))
+    except ConfigInvalid:
+        return "invalid"
+    return (
+        "active" if project.active.bundle is not None and bundle.digest == project.active.bundle.digest else "differs"
+    )
+
+
+def _files(message: Message) -> dict[str, bytes]:
+    sent = message.get("files")
+    return {path: text.encode("latin-1") for path, text in sent.items()} if isinstance(sent, dict) else {}
+
+
+def _registry(project: Project) -> Mapping[str, Any]:
+    bundle = project.active.bundle
+    entries = {} if bundle is None else bundle.document.deployments
+    return {name: {"class": entry.cls, "name": entry.name, "url": entry.url} for name, entry in entries.items()}
+
+
+async def _ledger(project: Project) -> list[str]:
+    if project.ledger.latched is not None:
+        return [f"ledger: closed: {project.ledger.latched}"]
+    found = await asyncio.to_thread(verify_database, project.state / "ledger.db")
+    return [f"ledger: {finding}" for finding in found.findings]
+
+
+def _draft(project: Project, message: Message) -> list[str]:
+    state = draft_state(project, _files(message))
+    if state == "differs":
+        before = "nothing is activated yet" if project.active.bundle is None else "the activated bundle counts"
+        return [f"bundle: the files in the workspace are not in force ({before}): `gate activate --key FILE`"]
+    return ["bundle: the files in the workspace cannot be taken: `gate activate --key FILE` says why"] * (
+        state == "invalid"
+    )
+
+
+async def _keys(project: Project, message: Message) -> list[str]:
+    """Probe the key of every registered dev deployment, and that every other one is there."""
+    invocation, bundle = from_wire(message["invocation"]), project.active.bundle
+    found = []
+    for name, entry in ({} if bundle is None else bundle.document.deployments).items():
+        target = Target(name, entry.cls, entry.name, entry.url, entry.custody, "doctor")
+        try:
+            await kinds.probe(await project.upstream(target, invocation.files))
+        except GateError as error:
+            found.append(f"deployment {name}: {error.message}")
+    return found

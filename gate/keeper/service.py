@@ -1,0 +1,134 @@
+"""The keeper's operations: which one does what for which project (docs/protocol.md). Knows no socket."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gate import __version__, world
+from gate.audit.export import line_of
+from gate.config.bundle import bundle_paths, project_of
+from gate.errors import GateError
+from gate.keeper import bundles, report, runs
+from gate.keeper.project import NO_PROJECT, Project, open_project
+from gate.keeper.server import Handler, Message, Session
+
+Operation = Callable[[Project, Session, Message], Awaitable[None]]
+_PAGE = 500
+
+
+@dataclass(slots=True)
+class Service:
+    """Every project of the state folder `root`, opened when a door first names it; `stop` ends the keeper."""
+
+    root: Path
+    stop: Callable[[], None]
+    _projects: dict[str, Project] = field(default_factory=dict)
+    _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _since: int = field(default_factory=world.now_ms)
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """What the server dispatches by."""
+        table: dict[str, Operation] = {
+            "run": runs.run,
+            "explain": runs.explain,
+            "whoami": report.whoami,
+            "doctor": report.doctor,
+            "init": bundles.init,
+            "activate.prepare": bundles.prepare,
+            "activate.commit": bundles.commit,
+            "key.set": bundles.set_key,
+            "audit.tail": _tail,
+            "audit.show": _show,
+            "audit.export": _export,
+        }
+        return {
+            **{name: self._for_project(operation) for name, operation in table.items()},
+            "bundle.paths": _paths,
+            "status": self._status,
+            "stop": self._stop,
+        }
+
+    async def close(self) -> None:
+        """End every run, close every ledger."""
+        for project in self._projects.values():
+            await project.close()
+
+    def _for_project(self, operation: Operation) -> Handler:
+        async def handler(session: Session, message: Message) -> None:
+            await operation(await self._project(message), session, message)
+
+        return handler
+
+    async def _project(self, message: Message) -> Project:
+        name = NO_PROJECT if (data := gate_yaml_of(message)) is None else project_of(data)
+        async with self._opening:
+            project = self._projects.get(name)
+            if project is None or project.ledger.latched is not None:
+                project = self._projects[name] = await self._reopen(name)
+        return project
+
+    async def _reopen(self, name: str) -> Project:
+        """Open the project, anew when its ledger had latched: it is verified from the start again."""
+        stale = self._projects.pop(name, None)
+        if stale is not None:
+            await stale.close()
+        return await open_project(self.root, name)
+
+    async def _status(self, session: Session, message: Message) -> None:
+        del message
+        live = {name: len(project.runs) for name, project in self._projects.items()}
+        await session.send(
+            {
+                "result": {
+                    "version": __version__,
+                    "pid": os.getpid(),
+                    "uid": os.geteuid(),
+                    "since": world.iso(self._since),
+                    "state": str(self.root),
+                    "projects": live,
+                }
+            }
+        )
+
+    async def _stop(self, session: Session, message: Message) -> None:
+        del message
+        if session.peer.uid not in (os.geteuid(), 0):
+            raise GateError("denied_by_rule", "only the keeper's own user may stop it", remedy="Ask the administrator.")
+        await session.send({"result": {"stopping": True, "pid": os.getpid()}})
+        self.stop()
+
+
+def gate_yaml_of(message: Mapping[str, Any]) -> bytes | None:
+    """Bytes of gate.yaml that a door sent, inside an invocation or on their own; None: it stands in no project."""
+    sent = message.get("invocation", message).get("gate_yaml")
+    return None if sent is None else bundles.octets(sent)
+
+
+async def _paths(session: Session, message: Message) -> None:
+    data = gate_yaml_of(message)
+    await session.send({"result": {"paths": [] if data is None else list(bundle_paths(data))}})
+
+
+async def _tail(project: Project, session: Session, message: Message) -> None:
+    report.insist_on_reader(project, session)
+    entries = await asyncio.to_thread(project.ledger.tail, min(int(message.get("count", 20)), _PAGE))
+    await session.send({"result": {"events": [line_of(entry) for entry in entries]}})
+
+
+async def _show(project: Project, session: Session, message: Message) -> None:
+    report.insist_on_reader(project, session)
+    entries = await asyncio.to_thread(lambda: project.ledger.read(subject=str(message.get("id"))))
+    if not entries:
+        raise GateError("usage", "no event of that id is on record", remedy="See `gate audit tail`.")
+    await session.send({"result": {"events": [line_of(entry) for entry in entries]}})
+
+
+async def _export(project: Project, session: Session, message: Message) -> None:
+    """Page by page, so that a ledger of any size passes through frames of a limited one."""
+    report.insist_on_reader(project, session)
+    after = int(message.get("after", 0))
+    entries = await asyncio.to_thread(lambda: project.ledger.read(after=after, limit=_PAGE))
+    await session.send({"result": {"events": [line_of(entry) for entry in entries], "head": project.ledger.head}})

@@ -1,0 +1,170 @@
+"""A policy document as written: keys, vocabularies and types (docs/contract.md, Policy document). Decides nothing."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+
+from gate.config.document import Seconds
+from gate.config.findings import NOT_NULL, Closed, Version
+from gate.config.values import PRINCIPAL_KINDS, hint, matching, one_of
+from gate.intent.effects import EFFECTS
+from gate.policy.globs import matches
+from gate.policy.rules import DOORS, GROUP, RULE_CLASSES, VERBS
+
+# Globs worth proposing: whole families of effects.
+_FAMILIES = {f"{effect.rpartition(':')[0]}:*" for effect in EFFECTS}
+_LONGEST_REASON = 2000
+
+
+def _effect_glob(text: str) -> str:
+    if not any(matches(text, effect) for effect in EFFECTS):
+        raise ValueError(f"matches no known effect{hint(text, EFFECTS | _FAMILIES)}")
+    return text
+
+
+def _principal_glob(text: str) -> str:
+    head, star, _ = text.partition("*")
+    if head.startswith((*PRINCIPAL_KINDS, GROUP)):
+        return text
+    if star and any(kind.startswith(head) for kind in PRINCIPAL_KINDS):
+        return text
+    kinds = ", ".join(f"`{kind}`" for kind in (*PRINCIPAL_KINDS, GROUP))
+    near = hint(head.partition(":")[0] + ":", (*PRINCIPAL_KINDS, GROUP))
+    raise ValueError(f"must start with one of {kinds}, or be a glob{near}")
+
+
+def _principal(text: str) -> str:
+    if not text.startswith(PRINCIPAL_KINDS) or "*" in text:
+        raise ValueError("must be one principal such as `agent:codex`")
+    return text
+
+
+def _ticket(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"is no regular expression ({error.msg})") from error
+    return text
+
+
+def _group_without_glob(text: str) -> str:
+    if text.startswith(GROUP) and ("*" in text or text == GROUP):
+        raise ValueError("names a group in full: `group:NAME`")
+    return text
+
+
+_Text = Annotated[str, Field(min_length=1, max_length=_LONGEST_REASON)]
+_RuleId = Annotated[str, AfterValidator(matching("[a-z0-9][a-z0-9-]{0,62}", "lower-case letters, digits and `-`"))]
+_Principal = Annotated[str, AfterValidator(_principal_glob), AfterValidator(_group_without_glob)]
+_Effect = Annotated[str, AfterValidator(one_of(EFFECTS, "effect"))]
+_Door = Annotated[str, AfterValidator(one_of(DOORS, "door"))]
+
+_Principals = Annotated[tuple[_Principal, ...], Field(min_length=1)]
+_EffectGlobs = Annotated[tuple[Annotated[str, AfterValidator(_effect_glob)], ...], Field(min_length=1)]
+_Classes = Annotated[tuple[Annotated[str, AfterValidator(one_of(RULE_CLASSES, "class"))], ...], Field(min_length=1)]
+_Doors = Annotated[tuple[_Door, ...], Field(min_length=1)]
+_Globs = Annotated[tuple[_Text, ...], Field(min_length=1)]
+
+
+class Conditions(Closed):
+    """When a rule speaks: keys are ANDed, items ORed, an absent key is any."""
+
+    principals: _Principals = ()
+    effects: _EffectGlobs = ()
+    classes: _Classes = ()
+    deployments: _Globs = ()
+    doors: _Doors = ()
+    functions: _Globs = ()
+    tables: _Globs = ()
+    variables: _Globs = ()
+    components: _Globs = ()
+
+    @model_validator(mode="after")
+    def _speaks_of_something(self) -> "Conditions":
+        if not self.model_fields_set:
+            raise ValueError("must not be empty")
+        return self
+
+
+class ApprovalsText(Closed):
+    """Whose signatures a grant takes. Without `not`, requester and owner cannot approve."""
+
+    count: Annotated[int, Field(ge=1, le=100)]
+    from_: _Principals = Field(validation_alias="from")
+    not_: Annotated[
+        tuple[Annotated[str, AfterValidator(one_of(("requester", "owner"), "word"))], ...], Field(min_length=1)
+    ] = Field(default=("requester", "owner"), validation_alias="not")
+    touch: bool = True
+
+
+class NeedsText(Closed):
+    """What a grant has to have. At least one thing is needed."""
+
+    grant: bool = False
+    ticket: Annotated[_Text, AfterValidator(_ticket)] = ""
+    reason_min: Annotated[int, Field(ge=1, le=_LONGEST_REASON)] = 0
+    ack_risk: bool = False
+    ttl_max: Annotated[Seconds | None, NOT_NULL] = None
+    max_uses: Annotated[int | None, NOT_NULL, Field(ge=1)] = None
+    approvals: Annotated[ApprovalsText | None, NOT_NULL] = None
+
+    @model_validator(mode="after")
+    def _needs_something(self) -> "NeedsText":
+        if not any(getattr(self, key) for key in self.model_fields_set):
+            raise ValueError("must need something")
+        return self
+
+
+class Example(Closed):
+    """What the whole bundle has to answer: asserted whenever policies are loaded.
+
+    `deployment`: an id of the registry, else a class that stands for any deployment of it; null: the command has no
+    target. A dimension that is absent does not apply, null is unknown.
+    """
+
+    principal: Annotated[str, AfterValidator(_principal)]
+    deployment: _Text | None
+    effects: Annotated[tuple[_Effect, ...], Field(min_length=1)]
+    door: _Door = "cli"
+    functions: tuple[_Text, ...] | None = None
+    tables: tuple[_Text, ...] | None = None
+    variables: tuple[_Text, ...] | None = None
+    components: tuple[_Text, ...] | None = None
+    verdict: Annotated[str, AfterValidator(one_of(("allow", "deny", "grant_required"), "verdict"))]
+    rule: _RuleId | None
+
+
+class RuleText(Closed):
+    """One rule: exactly one verb, and needs exactly where the verb is require."""
+
+    id: _RuleId
+    allow: Annotated[Conditions | None, NOT_NULL] = None
+    deny: Annotated[Conditions | None, NOT_NULL] = None
+    require: Annotated[Conditions | None, NOT_NULL] = None
+    needs: Annotated[NeedsText | None, NOT_NULL] = None
+    because: _Text
+    fix: Annotated[_Text | None, NOT_NULL] = None
+    examples: Annotated[tuple[Example, ...], Field(min_length=1)] = ()
+
+    @model_validator(mode="after")
+    def _one_verb(self) -> "RuleText":
+        verbs = self.model_fields_set & set(VERBS)
+        if len(verbs) != 1:
+            raise ValueError("must have exactly one of allow, deny and require")
+        if (self.needs is not None) != (self.require is not None):
+            raise ValueError("must have needs together with require, and only then")
+        return self
+
+    @property
+    def verb(self) -> str:
+        """Return the verb that is set."""
+        return next(verb for verb in VERBS if getattr(self, verb) is not None)
+
+
+class Policy(Closed):
+    """One policy document."""
+
+    policy: Version
+    name: _RuleId
+    rules: Annotated[tuple[RuleText, ...], Field(min_length=1)]

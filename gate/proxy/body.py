@@ -1,0 +1,95 @@
+"""Bodies that are looked at before they are forwarded: decoded within bounds, parsed strictly, written anew.
+
+Writing them anew means that the deployment reads exactly what was checked. Knows no lease and no route.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import brotli  # type: ignore[import-untyped]
+from aiohttp import web
+
+from gate.proxy.refusal import Refused
+
+LARGEST = 64 * 1024 * 1024
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Above this, parsing would hold up the other leases.
+_INLINE = 64 * 1024
+_STEP = 64 * 1024
+
+
+async def read_object(request: web.BaseRequest, largest: int = LARGEST) -> dict[str, Any]:
+    """The JSON object that `request` carries, of at most `largest` bytes on the wire and LARGEST expanded.
+
+    Raises Refused for anything else: another encoding, a repeated name, NaN, text that is not UTF-8.
+    """
+    raw = await _read(request, largest)
+    encoding = request.headers.get("Content-Encoding", "identity")
+    return await _aside(len(raw), _parse, raw, encoding)
+
+
+async def write_object(message: dict[str, Any], size: int) -> bytes:
+    """`message` as JSON; `size` tells about how large it was when it came."""
+    return await _aside(size, _write, message)
+
+
+async def _aside(size: int, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    if size <= _INLINE:
+        return work(*arguments, **named)
+    return await asyncio.to_thread(work, *arguments, **named)
+
+
+async def _read(request: web.BaseRequest, largest: int) -> bytes:
+    data = bytearray()
+    async for chunk in request.content.iter_any():
+        data += chunk
+        if len(data) > largest:
+            raise Refused("the request is larger than the gate takes", status=413)
+    return bytes(data)
+
+
+def _parse(raw: bytes, encoding: str) -> dict[str, Any]:
+    try:
+        text = _expand(raw, encoding).decode("utf-8")
+        message = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+    except (ValueError, RecursionError, brotli.error) as error:
+        raise Refused("the request body is not one plain JSON object") from error
+    if not isinstance(message, dict):
+        raise Refused("the request body is not one plain JSON object")
+    return message
+
+
+def _expand(raw: bytes, encoding: str) -> bytes:
+    if encoding == "identity":
+        return raw
+    if encoding != "br":
+        raise Refused("the encoding of the body is not one that the gate lets through", status=415)
+    decoder, out = brotli.Decompressor(), bytearray()
+    out += decoder.process(raw, output_buffer_limit=_STEP)
+    while not decoder.is_finished():
+        if len(out) > LARGEST:
+            raise Refused("the request expands to more than the gate takes", status=413)
+        more = decoder.process(b"", output_buffer_limit=_STEP)
+        if not more and decoder.can_accept_more_data():
+            raise ValueError
+        out += more
+    return bytes(out)
+
+
+def _write(message: dict[str, Any]) -> bytes:
+    return json.dumps(message, separators=(",", ":")).encode("ascii")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError
+    return members
+
+
+def _constant(_: str) -> Any:
+    raise ValueError

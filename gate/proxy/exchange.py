@@ -1,0 +1,219 @@
+"""One HTTP request through the proxy: checked, its credential swapped, forwarded, streamed back. Keeps no lease."""
+
+import re
+from collections.abc import AsyncIterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import ClientError, ClientResponse, ClientSession, web
+from multidict import CIMultiDict
+from yarl import URL
+
+from gate.proxy import body as bodies, functions, refusal, routes
+from gate.proxy.book import Entry, same
+from gate.proxy.functions import AS_USER
+from gate.proxy.lease import Scope
+from gate.proxy.refusal import Refused
+from gate.proxy.routes import Route
+from gate.proxy.upstream import Pool
+
+# What the deployment gets to see of the caller's headers. Everything else, cookies and forwarding notes included,
+# stays here.
+_REQUEST_HEADERS = (
+    "Accept",
+    "Accept-Encoding",
+    "Accept-Language",
+    "Content-Type",
+    "Convex-Client",
+    "Traceparent",
+    "User-Agent",
+)
+_HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_FUNCTION_ROUTES = frozenset({"/api/function", "/api/query"})
+_LENGTH = re.compile(r"\d{1,15}", re.ASCII)
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """What is sent to the deployment: where to, whether it counts as a write, and the body."""
+
+    path: str
+    writes: bool
+    data: bytes | AsyncIterable[bytes] | None = None
+    length: str | None = None
+
+
+def shape(path: str, refused: Refused) -> web.Response:
+    """The answer to a refused request for `path`, in the form that its client reads."""
+    return refusal.of_function(refused) if path in _FUNCTION_ROUTES else refusal.plain(refused)
+
+
+async def forward(request: web.BaseRequest, entry: Entry, user: str | None, pool: Pool) -> web.StreamResponse:
+    """Forward `request` under the lease of `entry`, acting as `user` (base64) where there is one.
+
+    Raises Refused for everything that the lease's scope does not cover, and when the deployment cannot be reached.
+    """
+    _check_live(entry)
+    route = routes.find(request.method, request.raw_path, entry.lease.scope)
+    _check_user(user, request.path, entry.lease.scope)
+    outgoing = await _prepare(request, route, entry)
+    _check_live(entry)
+    if outgoing.writes:
+        entry.lease.counts.writes += 1
+    else:
+        entry.lease.counts.reads += 1
+    return await _send(request, outgoing, entry, user, pool.session(entry.lease.upstream))
+
+
+def _check_live(entry: Entry) -> None:
+    if entry.lease.ended is not None:
+        raise Refused(entry.lease.ended)
+
+
+def _check_user(user: str | None, path: str, scope: Scope) -> None:
+    if user is not None and not (scope.acts_as_user and AS_USER in scope.effects and path == "/api/function"):
+        raise Refused(f"acting as a user needs {AS_USER} and --identity")
+
+
+async def _prepare(request: web.BaseRequest, route: Route, entry: Entry) -> Outgoing:
+    outgoing = Outgoing(request.raw_path, route.writes)
+    if route.body == "none":
+        if request.can_read_body:
+            outgoing.data, outgoing.length = request.content.iter_any(), _length(request)
+        return outgoing
+    message = await bodies.read_object(request)
+    _swap(message, route, entry)
+    _inspect(message, route, entry.lease.scope, outgoing)
+    outgoing.data = await bodies.write_object(message, request.content.total_bytes)
+    return outgoing
+
+
+def _length(request: web.BaseRequest) -> str | None:
+    if "Content-Encoding" in request.headers:
+        raise Refused("the encoding of the body is not one that the gate lets through", status=415)
+    length = request.headers.get("Content-Length", "")
+    return length if _LENGTH.fullmatch(length) else None
+
+
+def _swap(message: dict[str, Any], route: Route, entry: Entry) -> None:
+    """Put the real key where the credential stands; both carriers of a request have to agree."""
+    if "adminKey" not in message:
+        if route.body == "key":
+            raise Refused("the request body carries no credential")
+        return
+    key = message["adminKey"]
+    if not isinstance(key, str) or not same(key, entry.lease.credential):
+        raise Refused("header and body carry different credentials")
+    message["adminKey"] = entry.lease.upstream.key
+
+
+def _inspect(message: dict[str, Any], route: Route, scope: Scope, outgoing: Outgoing) -> None:
+    match route.check:
+        case "function" | "query":
+            _inspect_call(message, route, scope, outgoing)
+        case "variables":
+            _inspect_variables(message, scope)
+        case "import":
+            _inspect_import(message, scope)
+        case "test":
+            _inspect_test(message, scope)
+
+
+def _inspect_call(message: dict[str, Any], route: Route, scope: Scope, outgoing: Outgoing) -> None:
+    call = functions.read_call(message, "path")
+    functions.check(call, scope)
+    outgoing.writes = functions.writes(call, scope)
+    if route.check == "function":
+        functions.check_untyped(call, scope)
+        kind = functions.typed(call, scope)
+        if kind is not None:
+            outgoing.path = f"/api/{kind}"
+            message.pop("componentPath", None)
+
+
+def _inspect_variables(message: Mapping[str, Any], scope: Scope) -> None:
+    changes = message.get("changes")
+    if not isinstance(changes, list) or not all(isinstance(change, Mapping) for change in changes):
+        raise Refused("the changes are malformed")
+    names = [change.get("name") for change in changes]
+    if scope.variables is not None and not all(isinstance(name, str) and name in scope.variables for name in names):
+        raise Refused("the variables are not those that were decided")
+
+
+def _inspect_import(message: Mapping[str, Any], scope: Scope) -> None:
+    settings = message.get("import")
+    if not isinstance(settings, Mapping):
+        raise Refused("the import is malformed")
+    if scope.tables is not None and settings.get("tableName") not in scope.tables:
+        raise Refused("the table is not one that was decided")
+    if scope.components is not None and (settings.get("componentPath") or "") not in scope.components | {""}:
+        raise Refused("the component is not the one that was decided")
+
+
+def _inspect_test(message: Mapping[str, Any], scope: Scope) -> None:
+    """Components are named by id here, which no decision knows: one may be named where one was decided."""
+    if message.get("componentId") is not None and scope.components is not None and not scope.components - {""}:
+        raise Refused("the component is not the one that was decided")
+
+
+async def _send(
+    request: web.BaseRequest, outgoing: Outgoing, entry: Entry, user: str | None, session: ClientSession
+) -> web.StreamResponse:
+    upstream = entry.lease.upstream
+    headers = _headers(request, outgoing)
+    headers["Authorization"] = f"Convex {upstream.key}" + (f":{user}" if user is not None else "")
+    try:
+        answer = await session.request(
+            request.method,
+            URL(upstream.url + outgoing.path, encoded=True),
+            headers=headers,
+            data=outgoing.data,
+            allow_redirects=False,
+        )
+    except (ClientError, OSError) as error:
+        raise Refused(f"the deployment cannot be reached ({type(error).__name__})", status=502) from error
+    async with answer:
+        return await _stream(request, answer, entry)
+
+
+def _headers(request: web.BaseRequest, outgoing: Outgoing) -> CIMultiDict[str]:
+    headers = CIMultiDict({name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers})
+    headers.setdefault("Accept-Encoding", "identity")
+    if outgoing.length is not None:
+        headers["Content-Length"] = outgoing.length
+    return headers
+
+
+async def _stream(request: web.BaseRequest, answer: ClientResponse, entry: Entry) -> web.StreamResponse:
+    if answer.status in _REDIRECTS:
+        raise Refused("the deployment sends the request elsewhere, which the gate does not follow", status=502)
+    kept = CIMultiDict((name, value) for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP)
+    response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=kept)
+    await response.prepare(request)
+    try:
+        async for chunk in answer.content.iter_any():
+            if entry.lease.ended is not None:
+                break
+            await response.write(chunk)
+            entry.lease.counts.bytes_out += len(chunk)
+        else:
+            await response.write_eof()
+            return response
+    except (ClientError, OSError):
+        pass
+    # Half an answer must not look like a whole one.
+    if request.transport is not None:
+        request.transport.abort()
+    return response

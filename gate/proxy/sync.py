@@ -1,0 +1,263 @@
+"""One WebSocket of Convex's sync protocol through the proxy: authenticated, relayed message by message, cut cleanly.
+
+The CLI reconnects for ever when a socket just closes, so every end is told to it first as failed queries. After a
+refusal a socket is not relayed any more: the versions of its two sides would not match again.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import ClientError, ClientSession, ClientWebSocketResponse, WSMessage, WSMsgType, web
+from yarl import URL
+
+from gate.proxy import functions, refusal
+from gate.proxy.book import Book, Entry, same
+from gate.proxy.functions import AS_USER
+from gate.proxy.lease import Scope
+from gate.proxy.refusal import Refused
+from gate.proxy.upstream import Pool
+
+Message = dict[str, Any]
+_FIRST_SECONDS = 2.0
+_FAREWELL_SECONDS = 0.05
+LARGEST = 16 * 1024 * 1024
+_LARGEST_ANSWER = 64 * 1024 * 1024
+_PASSING = frozenset({"Connect", "Event"})
+_NEVER = {"querySet": 0, "ts": "AAAAAAAAAAA=", "identity": 0}
+
+
+@dataclass(slots=True)
+class Client:
+    """The caller's side of a socket, and what it knows: its state's version and the queries that it watches."""
+
+    socket: web.WebSocketResponse
+    version: Message = field(default_factory=lambda: dict(_NEVER))
+    queries: dict[int, None] = field(default_factory=dict)
+    query_set: int = 0
+
+    async def receive(self) -> Message | None:
+        """The next message, None at the end. Raises Refused for what is no JSON object."""
+        frame = await self.socket.receive()
+        if frame.type is not WSMsgType.TEXT:
+            return None
+        try:
+            message = json.loads(frame.data, object_pairs_hook=_object)
+        except (ValueError, RecursionError) as error:
+            raise Refused("a message is not one plain JSON object") from error
+        if not isinstance(message, dict):
+            raise Refused("a message is not one plain JSON object")
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send `message` if the caller is still there."""
+        await self.send_text(json.dumps(message, separators=(",", ":")))
+
+    async def send_text(self, text: str) -> None:
+        """Send `text` if the caller is still there; that it left is learned by receiving."""
+        with contextlib.suppress(ConnectionError):
+            await self.socket.send_str(text)
+
+    def note(self, message: Mapping[str, Any]) -> None:
+        """Keep in mind which queries `message` adds and removes. Raises Refused when it is malformed."""
+        changes, version = message.get("modifications"), message.get("newVersion")
+        if not isinstance(changes, list) or not isinstance(version, int):
+            raise Refused("the query set is malformed")
+        for change in changes:
+            if not isinstance(change, Mapping) or not isinstance(change.get("queryId"), int):
+                raise Refused("the query set is malformed")
+            if change.get("type") == "Remove":
+                self.queries.pop(change["queryId"], None)
+            else:
+                self.queries[change["queryId"]] = None
+        self.query_set = version
+
+    async def fail_queries(self, why: str) -> None:
+        """Tell the caller that everything it watches failed because of `why`."""
+        after = self.version | {"querySet": self.query_set}
+        await self.send(refusal.of_queries(why, list(self.queries), self.version, after))
+        self.version = after
+
+
+@dataclass(frozen=True, slots=True)
+class Introduced:
+    """A socket that showed the credential of `entry`; `first` are its messages so far, the last is Authenticate."""
+
+    entry: Entry
+    first: list[Message]
+
+
+@dataclass(slots=True)
+class Relay:
+    """What one authenticated socket needs: both sides, its lease, and the messages that came before authentication."""
+
+    client: Client
+    entry: Entry
+    first: list[Message]
+    path: str
+
+    async def run(self, session: ClientSession) -> None:
+        """Relay until either side goes. Raises Refused when a message may not pass or the deployment is not there."""
+        url = URL(self.entry.lease.upstream.url + self.path, encoded=True)
+        try:
+            async with session.ws_connect(url, max_msg_size=_LARGEST_ANSWER, compress=0, autoping=True) as upstream:
+                for message in self.first:
+                    await upstream.send_str(json.dumps(message))
+                await self._both_ways(upstream)
+        except (ClientError, OSError) as error:
+            raise Refused(f"the deployment cannot be reached ({type(error).__name__})", status=502) from error
+
+    async def _both_ways(self, upstream: ClientWebSocketResponse) -> None:
+        tasks = [
+            asyncio.create_task(self._towards(upstream)),
+            asyncio.create_task(self._back(upstream)),
+            asyncio.create_task(self.entry.over.wait()),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if self.entry.lease.ended is not None:
+            raise Refused(self.entry.lease.ended)
+        for task in done:
+            task.result()
+
+    async def _towards(self, upstream: ClientWebSocketResponse) -> None:
+        while (message := await self.client.receive()) is not None:
+            await self._pass(message, upstream)
+
+    async def _pass(self, message: Message, upstream: ClientWebSocketResponse) -> None:
+        lease = self.entry.lease
+        kind = message.get("type")
+        if kind == "ModifyQuerySet":
+            self.client.note(message)
+            lease.counts.reads += check_queries(message, lease.scope)
+        elif kind in {"Mutation", "Action"}:
+            try:
+                check_call(message, lease.scope)
+            except Refused as refused:
+                await self.client.send(refusal.of_call(refused.why, message))
+                raise
+            lease.counts.writes += 1
+        elif kind == "Authenticate":
+            message = authenticate(message, self.entry)
+        elif kind not in _PASSING:
+            raise Refused("a message is of a type that the gate does not let through")
+        await upstream.send_str(json.dumps(message))
+
+    async def _back(self, upstream: ClientWebSocketResponse) -> None:
+        chunks: list[str] = []
+        async for frame in upstream:
+            if frame.type is not WSMsgType.TEXT or self.entry.lease.ended is not None:
+                return
+            await self.client.send_text(frame.data)
+            self.entry.lease.counts.bytes_out += len(frame.data)
+            self._follow(frame, chunks)
+
+    def _follow(self, frame: WSMessage, chunks: list[str]) -> None:
+        """Keep the version that the caller's state now has; large transitions come in pieces."""
+        message = json.loads(frame.data)
+        if message.get("type") == "TransitionChunk":
+            chunks.append(message["chunk"])
+            if len(chunks) < message["totalParts"]:
+                return
+            message = json.loads("".join(chunks))
+            chunks.clear()
+        if message.get("type") == "Transition":
+            self.client.version = message["endVersion"]
+
+
+async def introduce(client: Client, book: Book) -> Introduced | None:
+    """The lease that the first Authenticate names; nothing but Connect comes before it, and not for long.
+
+    None when the socket showed no credential of a lease: it has been told so, or has left.
+    """
+    first: list[Message] = []
+    try:
+        async with asyncio.timeout(_FIRST_SECONDS):
+            while (message := await client.receive()) is not None:
+                first.append(message)
+                if message.get("type") == "Authenticate":
+                    return Introduced(_named(message, book), first)
+                _insist_on_connect(message)
+    except TimeoutError:
+        await client.socket.close()
+    except Refused as refused:
+        await farewell(client, refused.why)
+    return None
+
+
+async def relay(client: Client, introduced: Introduced, path: str, pool: Pool) -> None:
+    """Relay an introduced socket until either side goes or its lease ends. Raises Refused when it has to stop."""
+    entry = introduced.entry
+    if entry.lease.ended is not None:
+        raise Refused(entry.lease.ended)
+    first = [*introduced.first[:-1], authenticate(introduced.first[-1], entry)]
+    await Relay(client, entry, first, path).run(pool.session(entry.lease.upstream))
+
+
+async def farewell(client: Client, why: str) -> None:
+    """Fail what the caller watches, or the first that it asks for: only then it ends instead of reconnecting."""
+    try:
+        async with asyncio.timeout(_FIRST_SECONDS):
+            while not client.queries and (message := await client.receive()) is not None:
+                if message.get("type") == "ModifyQuerySet":
+                    client.note(message)
+        async with asyncio.timeout(_FAREWELL_SECONDS):
+            await client.fail_queries(why)
+            await client.socket.close()
+    except (TimeoutError, Refused, OSError):
+        return
+
+
+def _named(message: Message, book: Book) -> Entry:
+    value = message.get("value")
+    return book.by_credential(value if isinstance(value, str) else "")
+
+
+def _insist_on_connect(message: Message) -> None:
+    if message.get("type") != "Connect":
+        raise Refused("the socket has not authenticated")
+
+
+def authenticate(message: Message, entry: Entry) -> Message:
+    """`message` with the real key in it. Raises Refused for another credential, a user's token or an undecided user."""
+    if message.get("tokenType") != "Admin" or not isinstance(message.get("value"), str):
+        raise Refused("a user's own token does not pass")
+    if not same(message["value"], entry.lease.credential):
+        raise Refused("the socket carries different credentials")
+    scope = entry.lease.scope
+    if message.get("impersonating") is not None and not (scope.acts_as_user and AS_USER in scope.effects):
+        raise Refused(f"acting as a user needs {AS_USER} and --identity")
+    return message | {"value": entry.lease.upstream.key}
+
+
+def check_queries(message: Mapping[str, Any], scope: Scope) -> int:
+    """How many queries `message` adds, all of which `scope` covers. Raises Refused for the first it does not."""
+    added = [change for change in message["modifications"] if change.get("type") != "Remove"]
+    for change in added:
+        if change.get("type") != "Add":
+            raise Refused("the query set is malformed")
+        functions.check(functions.read_call(change, "udfPath"), scope)
+    return len(added)
+
+
+def check_call(message: Mapping[str, Any], scope: Scope) -> None:
+    """Return only when `scope` covers the mutation or action in `message`, its kind included. Raises Refused."""
+    call = functions.read_call(message, "udfPath")
+    functions.check(call, scope)
+    kinds = None if scope.kinds is None else {kind.removeprefix("internal ") for kind in scope.kinds}
+    if functions.WRITE not in scope.effects or (kinds is not None and str(message["type"]).lower() not in kinds):
+        raise Refused(f"{call.path} was not decided as a {str(message['type']).lower()}")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Message:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError
+    return members
