@@ -5,7 +5,7 @@ Standard library only and no dataclasses: the doors on the hot path import it.
 
 from collections.abc import Sequence
 
-# CONTRACT: exit codes of doors and changes. A code that is not listed here cannot be raised.
+# docs/contract.md, exit codes of doors and changes. A code that is not listed here cannot be raised.
 EXITS: dict[str, int] = {
     "ok": 0,
     "usage": 64,

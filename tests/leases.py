@@ -16,7 +16,7 @@ IMPORT = ("deployment:backups:import", WRITE)
 
 
 def scope(command: str, *effects: str, **limits: Any) -> Scope:
-    sets = {name: frozenset(value) if isinstance(value, list) else value for name, value in limits.items()}
+    sets: Any = {name: frozenset(value) if isinstance(value, list) else value for name, value in limits.items()}
     return Scope(frozenset(effects), command, **sets)
 
 

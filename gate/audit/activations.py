@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gate.audit.chain import BEGINNING, Entry
+from gate.audit.chain import BEGINNING, Entry, milliseconds
 from gate.config.activation import NAMESPACE, check_activation
 from gate.config.bundle import Bundle, load_bundle
 from gate.errors import GateError
@@ -32,7 +32,7 @@ class Activations:
         """What is wrong with this event as an activation; the reason alone, nothing where all is well."""
         if entry.type == ACTIVATED:
             try:
-                yield from self._activation(ledger_id, members)
+                yield from self._activation(ledger_id, entry, members)
             except (KeyError, TypeError, AttributeError, UnicodeError):
                 yield "an activation without its statement, signatures and files"
             except GateError as error:
@@ -41,11 +41,11 @@ class Activations:
             self._heads.clear()
         self._heads.add(entry.hash)
 
-    def _activation(self, ledger_id: str | None, members: Mapping[str, Any]) -> Iterator[str]:
+    def _activation(self, ledger_id: str | None, entry: Entry, members: Mapping[str, Any]) -> Iterator[str]:
         bundle = load_bundle({path: text.encode() for path, text in members["files"].items()})
         signed = members["statement"].encode("ascii")
         signatures = [text.encode("ascii") for text in members["signatures"]]
-        who = check_activation(signed, signatures, self._before, bundle)
+        who = check_activation(signed, signatures, self._before, bundle, at_ms=milliseconds(entry.time))
         if (members["digest"], members["signers"]) != (bundle.digest, list(who)):
             yield "the event names another digest or other signers than the signed statement"
         stated = json.loads(signed)

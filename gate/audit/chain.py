@@ -82,7 +82,7 @@ def tampered(seq: int, why: str) -> LedgerError:
 
 def _checked(entry: Entry, seq: int, time: str, head: str) -> dict[str, Any]:
     if entry.seq != seq:
-        raise ValueError(f"it stands where event {seq} belongs")
+        raise ValueError("an event of another number stands in its place")
     if entry.prev != head:
         raise ValueError("it is not linked to the event before it")
     if not entry.body.isascii() or link(entry.prev, entry.body) != entry.hash:

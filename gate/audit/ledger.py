@@ -1,7 +1,7 @@
 """The ledger as the keeper uses it: open, append, read, and latch shut when anything is wrong. Judges no event.
 
 One process holds it. Appends that wait at the same time share a transaction (group commit), so that many callers pay
-for one sync. docs/adr/0004-ledger.md has the reasons.
+for one sync. docs/adr/0005-sqlite-one-writer.md has the reasons.
 """
 
 import asyncio
@@ -144,6 +144,12 @@ class Ledger:
                     yield entry
         except sqlite3.Error as error:
             raise failure(error) from error
+
+    def check(self) -> None:
+        """Latch when the files on disk are not those that this ledger writes: replaced, cut or gone."""
+        reason = self._opened.writer.marks.changed()
+        if reason is not None and self.latched is None:
+            self._latch(files.refused("ledger_tampered", reason))
 
     async def close(self) -> None:
         """Wait for what is being written and let go of the files; every later append is refused.

@@ -1,6 +1,6 @@
 """The ledger's table in SQLite: schema, connections and statements. Knows no chain rule beyond what the table enforces.
 
-WAL with synchronous=FULL: a commit is on disk when it returns (docs/adr/0004-ledger.md).
+WAL with synchronous=FULL: a commit is on disk when it returns (docs/adr/0005-sqlite-one-writer.md).
 """
 
 import sqlite3

@@ -3,6 +3,7 @@
 import sys
 
 import click
+from click.shell_completion import get_completion_class
 
 from gate import __version__
 from gate.cli import activate, audit, convex, demo, doctor, explain, init, keeper, key, refusal, whoami
@@ -43,7 +44,7 @@ def run_convex(options: Options, arguments: tuple[str, ...]) -> int:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print the completion script for SHELL."""
-    found = click.shell_completion.get_completion_class(shell)
+    found = get_completion_class(shell)
     if found is None:
         raise GateError("usage", f"no completion for {shell}", remedy="Use bash, zsh or fish.")
     click.echo(found(gate, {}, "gate", "_GATE_COMPLETE").source())

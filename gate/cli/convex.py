@@ -1,6 +1,7 @@
 """`gate convex ARG...`: ask the keeper, then run the real Convex CLI under the caller's uid. Decides nothing.
 
-Standard library only: this is the hot path.
+Standard library only: this is the hot path. `dataclasses` and `typing` cost a door more than all of its own modules
+(docs/performance.md), so the options are a plain class, and the types that only a checker reads are in quotes.
 """
 
 import json
@@ -8,9 +9,6 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 from gate import world
 from gate.cli import refusal, sight
@@ -21,15 +19,28 @@ from gate.execution.env_local import EnvLocal
 from gate.execution.environment import child_environment
 from gate.keeper import client, places, protocol
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
-@dataclass(frozen=True, slots=True)
+
 class Options:
     """gate's own options, which stand before the verb."""
 
-    json: bool = False
-    principal: str | None = None
-    grant: str | None = None
-    status_fd: int | None = None
+    __slots__ = ("grant", "json", "principal", "status_fd")
+
+    def __init__(
+        self,
+        json: bool = False,
+        principal: str | None = None,
+        grant: str | None = None,
+        status_fd: int | None = None,
+    ) -> None:
+        self.json = json
+        self.principal = principal
+        self.grant = grant
+        self.status_fd = status_fd
 
 
 def main(argv: list[str], options: Options) -> int:
@@ -45,7 +56,7 @@ def main(argv: list[str], options: Options) -> int:
         return refusal.show_error(error, options.json)
 
 
-def _act(connection: socket.socket, answer: Mapping[str, Any], options: Options) -> int:
+def _act(connection: socket.socket, answer: "Mapping[str, Any]", options: Options) -> int:
     decision = answer["decision"]
     _tell(options.status_fd, decision)
     if decision["verdict"] != "allow":
@@ -57,7 +68,7 @@ def _act(connection: socket.socket, answer: Mapping[str, Any], options: Options)
     return _run(connection, answer["start"], decision)
 
 
-def _run(connection: socket.socket, start: Mapping[str, Any], decision: Mapping[str, Any]) -> int:
+def _run(connection: socket.socket, start: "Mapping[str, Any]", decision: "Mapping[str, Any]") -> int:
     home = os.path.join(places.state_root(), start["project"], "home")
     try:
         places.ensure_private(os.path.dirname(home))
@@ -78,7 +89,7 @@ def _run(connection: socket.socket, start: Mapping[str, Any], decision: Mapping[
     return _finish(connection, status)
 
 
-def _env_local(start: Mapping[str, Any], decision: Mapping[str, Any]) -> EnvLocal | None:
+def _env_local(start: "Mapping[str, Any]", decision: "Mapping[str, Any]") -> EnvLocal | None:
     """Only the pair makes the CLI write the URL that it was given, and only while it develops."""
     given = start["pins"].get("CONVEX_SELF_HOSTED_URL")
     if not given or start["command"] not in ("dev", "init"):
@@ -113,13 +124,13 @@ def _cut(connection: socket.socket, child: Child, written: EnvLocal | None) -> i
     return EXITS["cut"]
 
 
-def _announce(decision: Mapping[str, Any]) -> None:
+def _announce(decision: "Mapping[str, Any]") -> None:
     target = decision["target"]
     where = "no deployment" if target is None else target["deployment"]
     print(f"gate: {decision['id']} {where} ({decision['enforcement']})", file=sys.stderr, flush=True)
 
 
-def _tell(status_fd: int | None, decision: Mapping[str, Any]) -> None:
+def _tell(status_fd: int | None, decision: "Mapping[str, Any]") -> None:
     """The gate's own verdict, apart from the child's status."""
     if status_fd is None:
         return

@@ -27,6 +27,8 @@ def doctor(options: Options) -> int:
         files = _draft(found)
         result: Any = client.request("doctor", invocation=invocation, files=files)
     except GateError as error:
+        if error.code == "config_invalid":
+            return _report(options, found or [error.message], [], 1)
         found.append(f"{error.code}: {error.message}")
         return _report(options, found, [], _CANNOT_TELL)
     found += result["findings"]

@@ -5,15 +5,18 @@ Standard library only: the doors on the hot path import it.
 
 import json
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 from gate.errors import ConfigInvalid, GateError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 _LONGEST = 500
 
 
-def show_decision(decision: Mapping[str, Any], as_json: bool) -> int:
+def show_decision(decision: "Mapping[str, Any]", as_json: bool) -> int:
     """Print a refused decision on stderr; returns the exit status."""
     if as_json:
         _print(json.dumps(decision, separators=(",", ":")))
@@ -47,7 +50,7 @@ def escaped(text: str) -> str:
     return shown + "…" * (len(text) > _LONGEST)
 
 
-def _remedy(remedy: Mapping[str, Any]) -> None:
+def _remedy(remedy: "Mapping[str, Any]") -> None:
     if remedy.get("text"):
         _print(f"  {escaped(remedy['text'])}")
     if remedy.get("argv"):

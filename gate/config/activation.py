@@ -42,17 +42,17 @@ def statement(ledger_id: str, head: str, before: str | None, after: Bundle) -> b
 
 
 def check_activation(
-    signed: bytes, signatures: Sequence[bytes], before: Bundle | None, after: Bundle
+    signed: bytes, signatures: Sequence[bytes], before: Bundle | None, after: Bundle, *, at_ms: int
 ) -> tuple[str, ...]:
     """Return the ids of the persons whose `signatures` put `after` in force in place of `before`.
 
     The genesis takes a root of `after`; every later change a root of `before` or two distinct signers of `before`.
     Raises GateError `bundle_changed` when `signed` is not the statement about these two bundles, `bad_signature` when
-    a signature does not hold, `not_a_signer` when the signers are not enough.
+    a signature does not hold, `not_a_signer` when the signers are not enough, or were not listed at `at_ms`.
     """
     _insist_on_statement(signed, before, after)
     trusted = after if before is None else before
-    persons = tuple(dict.fromkeys(_signer(signed, armored, trusted) for armored in signatures))
+    persons = tuple(dict.fromkeys(_signer(signed, armored, trusted, at_ms) for armored in signatures))
     enough = len(persons) >= _WITHOUT_ROOT and before is not None
     if not enough and not set(persons) & set(trusted.document.roots):
         raise GateError(
@@ -63,9 +63,9 @@ def check_activation(
     return persons
 
 
-def _signer(signed: bytes, armored: bytes, trusted: Bundle) -> str:
+def _signer(signed: bytes, armored: bytes, trusted: Bundle, at_ms: int) -> str:
     signature = verify(armored, signed, NAMESPACE)
-    person = trusted.signers.who(signature.key, NAMESPACE)
+    person = trusted.signers.who(signature.key, NAMESPACE, at_ms)
     if person is None:
         raise GateError(
             "not_a_signer",

@@ -9,13 +9,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
-from gate.config.findings import NOT_NULL, Closed, Version, in_order, validate
+from gate.config.findings import NOT_EMPTY, NOT_NULL, Closed, Version, in_order, validate
 from gate.config.values import (
     BUILT_IN,
     CLASSES,
     PRINCIPAL_KINDS,
     duration,
     hint,
+    key_path,
     matching,
     one_of,
     origin,
@@ -54,8 +55,9 @@ def _seconds(value: object, info: ValidationInfo) -> object:
 Seconds = Annotated[int, BeforeValidator(_seconds)]
 
 _Name = Annotated[str, AfterValidator(matching("[a-z]+-[a-z]+-[0-9]+", "as `happy-otter-123`"))]
-_Command = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+_Command = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], NOT_EMPTY]
 _OptionalPath = Annotated[Path | None, NOT_NULL]
+_OptionalKey = Annotated[Annotated[str, AfterValidator(key_path)] | None, NOT_NULL]
 _OptionalWord = Annotated[Word | None, NOT_NULL]
 
 
@@ -90,8 +92,8 @@ class CustodyEntry(Closed):
     `timeout`: seconds that the command may take.
     """
 
-    file: _OptionalPath = None
-    env_file: _OptionalPath = None
+    file: _OptionalKey = None
+    env_file: _OptionalKey = None
     command: Annotated[_Command | None, NOT_NULL] = None
     timeout: Seconds = 10
 
@@ -102,8 +104,8 @@ class Document(Closed):
     gate: Version
     project: Project
     signers: Path
-    roots: Annotated[tuple[PrincipalId, ...], Field(min_length=1)]
-    policies: Annotated[tuple[Path, ...], Field(min_length=1)]
+    roots: Annotated[tuple[PrincipalId, ...], NOT_EMPTY]
+    policies: Annotated[tuple[Path, ...], NOT_EMPTY]
     deployments: dict[Id, DeploymentEntry]
     principals: dict[PrincipalId, PrincipalEntry]
     custody: dict[Id, CustodyEntry]

@@ -23,7 +23,6 @@ _EXPECTED = {
     "tuple_type": "must be a list",
     "dict_type": "must be a mapping",
     "model_type": "must be a mapping",
-    "too_short": "must not be empty",
     "missing": "is missing",
 }
 
@@ -36,6 +35,10 @@ class Closed(BaseModel):
     )
 
 
+_Item = TypeVar("_Item")
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
 def _not_null(value: object, info: ValidationInfo) -> object:
     if value is None and info.context:
         raise ValueError("must not be null; leave the key out")
@@ -46,6 +49,16 @@ def _not_null(value: object, info: ValidationInfo) -> object:
 NOT_NULL = BeforeValidator(_not_null)
 
 
+def _not_empty(items: tuple[_Item, ...]) -> tuple[_Item, ...]:
+    if not items:
+        raise ValueError("must not be empty")
+    return items
+
+
+# For lists: an empty one would read as "any" to one reader and as "none" to the next.
+NOT_EMPTY = AfterValidator(_not_empty)
+
+
 def _first_version(value: int) -> int:
     if value != 1:
         raise ValueError("must be 1")
@@ -54,8 +67,6 @@ def _first_version(value: int) -> int:
 
 # The number at the head of a document: which version of its language it is written in.
 Version = Annotated[int, AfterValidator(_first_version)]
-
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 def validate(model: type[_Model], loaded: Loaded) -> _Model:
@@ -110,11 +121,9 @@ def _inside(kind: Any, step: str | int) -> Any:
 
 
 def _required(kind: Any) -> Any:
-    """Strip `kind` of `| None` and of annotations."""
-    if hasattr(kind, "__metadata__"):
-        return _required(get_args(kind)[0])
+    """Strip `kind` of `| None`."""
     if isinstance(kind, types.UnionType):
-        return _required(next(arg for arg in get_args(kind) if arg is not types.NoneType))
+        return next(arg for arg in get_args(kind) if arg is not types.NoneType)
     return kind
 
 

@@ -67,6 +67,13 @@ def relative_path(text: str) -> str:
     return text
 
 
+def key_path(text: str) -> str:
+    """Return `text`, a path below `keys/`: no other file of the gate's can be named. Raises ValueError."""
+    if not text.startswith("keys/"):
+        raise ValueError("must be a path below `keys/`, such as `keys/dev`")
+    return relative_path(text)
+
+
 def origin(text: str) -> str:
     """Return the origin of `text` in its one spelling: lower case, no default port, no slash at the end.
 

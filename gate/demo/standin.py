@@ -8,7 +8,6 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 import brotli  # type: ignore[import-untyped]
@@ -60,7 +59,7 @@ class StandIn:
         self.url = self.app.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
         return self
 
-    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    async def __aexit__(self, *_: object) -> None:
         for subscriber in list(self._subscribers):
             await subscriber.socket.close()
         self._changed()

@@ -13,11 +13,16 @@ class Listed(Protocol):
     """What this room reads of a principal in the bundle."""
 
     @property
-    def owner(self) -> str | None: ...
+    def owner(self) -> str | None:
+        """Person behind an agent."""
+
     @property
-    def groups(self) -> tuple[str, ...]: ...
+    def groups(self) -> tuple[str, ...]:
+        """Groups that it belongs to."""
+
     @property
-    def uids(self) -> tuple[int, ...]: ...
+    def uids(self) -> tuple[int, ...]:
+        """System users that are this person."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,9 @@ class Signers:
         return owner.principal if owner is not None and owner.may(namespace, at_ms) else None
 
 
-class _Found(Exception):  # noqa: N818 - a finding on its way to the list, never seen outside
+class _Found(Exception):
+    """A finding on its way to the list; never seen outside."""
+
     def __init__(self, column: int, text: str) -> None:
         super().__init__(text)
         self.column = column

@@ -256,7 +256,7 @@ def _unknown_command(node: Node, parsed: Parsed, word: str) -> GateError:
     return GateError(
         "unknown_command",
         f"{_line(parsed)} has no command {word[:40]!r} that the gate knows{hint(word, known)}",
-        remedy="`gate convex help` lists Convex's commands; docs/cli.md says which ones the gate takes.",
+        remedy="`gate convex help` lists Convex's commands; docs/contract.md says which ones the gate takes.",
     )
 
 

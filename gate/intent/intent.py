@@ -1,4 +1,4 @@
-"""The noun of this room: Intent. Holds no command; `commands.py` is the table, `parse.py` reads a command line with it."""
+"""The noun of this room: Intent. Holds no command: `commands.py` is the table, `parse.py` reads a line with it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 # A resource dimension that applies to the command but whose value cannot be known from its words.
 UNKNOWN = None
 
-# The dimensions of a resource, in the order in which decisions print them (CONTRACT, Policy document).
+# The dimensions of a resource, in the order in which decisions print them (docs/contract.md, Policy document).
 DIMENSIONS = ("functions", "tables", "variables", "components")
 
 

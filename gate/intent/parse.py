@@ -204,6 +204,9 @@ def _env_set(meaning: _Meaning, parsed: Parsed) -> None:
     if name:
         assignment = _ASSIGNMENT.match(name)
         meaning.name("variables", assignment[1] if assignment else name)
+    else:
+        # It compares with every value there is before it writes (env.ts, envSetFromContent).
+        meaning.effects.add("deployment:env:view")
 
 
 def _dev(meaning: _Meaning, parsed: Parsed) -> None:

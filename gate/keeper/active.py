@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gate.audit.chain import Entry
+from gate.audit.chain import Entry, milliseconds
+from gate.audit.ledger import Ledger
 from gate.config.activation import check_activation
 from gate.config.bundle import Bundle, load_bundle
 from gate.errors import GateError, LedgerError
@@ -44,25 +45,40 @@ def activation_members(
     }
 
 
-def read_active(entries: Iterable[Entry]) -> Active:
-    """Replay the `bundle.activated` events of a ledger, oldest first.
+def read_active(ledger: Ledger) -> Active:
+    """Replay the `bundle.activated` events of `ledger`, oldest first.
 
-    Each statement is verified again with the signers that were in force before it. Raises LedgerError
-    `ledger_tampered` when one does not hold: a row with a correct chain is not a signature.
+    Each statement is verified again with the signers that were in force before it, and has to name this ledger and an
+    event since the activation before. Raises LedgerError `ledger_tampered` when one does not hold: a row with a
+    correct chain is not a signature.
     """
     active = Active(None, shipped_rules())
-    for entry in entries:
-        members: Mapping[str, Any] = json.loads(entry.body)
+    for entry in ledger.read(type=EVENT):
         try:
-            bundle = load_bundle({path: text.encode() for path, text in members["files"].items()})
-            statement = members["statement"].encode("ascii")
-            signatures = [text.encode("ascii") for text in members["signatures"]]
-            who = check_activation(statement, signatures, active.bundle, bundle)
-        except (GateError, KeyError, TypeError, AttributeError, UnicodeError) as error:
+            active = _next(active, entry, ledger)
+        except (GateError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise LedgerError(
                 "ledger_tampered",
                 f"the activation at event {entry.seq} does not hold",
                 remedy="Run `gate audit verify`, then restore the ledger (docs/operations.md).",
             ) from error
-        active = Active(bundle, load_rules(bundle), active.genesis or entry.hash, tuple(who), entry.time, entry.seq)
     return active
+
+
+def stands(signed: bytes, ledger: Ledger, since: int) -> bool:
+    """Whether a statement is about `ledger` as it was at event number `since` or later: it counts once."""
+    stated = json.loads(signed)
+    seq = ledger.seq_of(str(stated["head"]))
+    return stated["ledger"] == ledger.id and seq is not None and seq >= since
+
+
+def _next(active: Active, entry: Entry, ledger: Ledger) -> Active:
+    """What is in force after the activation `entry`. Raises GateError, or what malformed members raise."""
+    members: Mapping[str, Any] = json.loads(entry.body)
+    bundle = load_bundle({path: text.encode() for path, text in members["files"].items()})
+    signed = members["statement"].encode("ascii")
+    signatures = [text.encode("ascii") for text in members["signatures"]]
+    who = check_activation(signed, signatures, active.bundle, bundle, at_ms=milliseconds(entry.time))
+    if not stands(signed, ledger, active.seq):
+        raise GateError("bundle_changed", "the statement is about another ledger or moment", remedy="Sign anew.")
+    return Active(bundle, load_rules(bundle), active.genesis or entry.hash, tuple(who), entry.time, entry.seq)

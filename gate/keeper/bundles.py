@@ -1,6 +1,5 @@
 """Operations that change what counts: init, activation, keys. Signs nothing: people do that on their side."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ from gate.config.bundle import Bundle, load_bundle
 from gate.config.draft import draft
 from gate.errors import GateError
 from gate.keeper import report
+from gate.keeper.active import stands
 from gate.keeper.difference import difference
 from gate.keeper.project import Project
 from gate.keeper.server import Message, Session
@@ -81,7 +81,7 @@ async def commit(project: Project, session: Session, message: Message) -> None:
     """
     bundle = checked_bundle(files_of(message))
     signed = octets(message["statement"])
-    _insist_on_this_ledger(project, signed, bundle)
+    _insist_on_this_ledger(project, signed)
     signers = await project.activate(bundle, signed, [octets(text) for text in message["signatures"]])
     await session.send(
         {"result": {"digest": bundle.digest, "signers": list(signers), "genesis": project.active.genesis}}
@@ -107,22 +107,15 @@ async def set_key(project: Project, session: Session, message: Message) -> None:
     await session.send({"result": {"custody": custody}})
 
 
-def _insist_on_this_ledger(project: Project, signed: bytes, bundle: Bundle) -> None:
-    """A statement counts once: for this ledger, these files, and a head since the last activation."""
-    before = project.active.bundle
-    head = _head_in(signed)
-    expected = statement(project.ledger.id, head, None if before is None else before.digest, bundle)
-    seq = project.ledger.seq_of(head)
-    if signed != expected or seq is None or seq < project.active.seq:
+def _insist_on_this_ledger(project: Project, signed: bytes) -> None:
+    """A statement counts once: for this ledger, and a head that its signer saw since the last activation."""
+    try:
+        known = stands(signed, project.ledger, project.active.seq)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        known = False
+    if not known:
         raise GateError(
             "bundle_changed",
-            "the signed statement is not about this ledger, these files and the bundle in force",
+            "the signed statement is not about this ledger as it stands",
             remedy="Look at the difference again and sign anew: `gate activate --key FILE`.",
         )
-
-
-def _head_in(signed: bytes) -> str:
-    try:
-        return str(json.loads(signed)["head"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return ""

@@ -6,14 +6,16 @@ Standard library only: the doors on the hot path import it.
 import os
 import select
 import socket
+import sys
 import time
 
 from gate import __version__
 from gate.errors import EXITS, ConfigInvalid, GateError, KeeperUnavailable
 from gate.keeper import places, protocol, start
 
-_PATIENCE_MS = 10_000
+_PATIENCE_MS = 30_000
 _ANSWER_SECONDS = 60
+_SO_NOSIGPIPE = 0x1022  # <sys/socket.h> of macOS; Python has no name for it
 # What a sandbox says when it does not let its processes open sockets.
 _FORBIDDEN = (PermissionError,)
 
@@ -84,6 +86,8 @@ def _reach(path: str) -> socket.socket:
     except OSError as error:
         raise _unavailable("this process may not open sockets") from error
     try:
+        if sys.platform == "darwin":
+            connection.setsockopt(socket.SOL_SOCKET, _SO_NOSIGPIPE, 1)
         connection.settimeout(_ANSWER_SECONDS)
         with places.Address(path) as address:
             connection.connect(address)

@@ -135,7 +135,7 @@ class Project:
 
         Raises GateError `bad_signature`, `not_a_signer` or `bundle_changed`, and LedgerError.
         """
-        signers = check_activation(statement, signatures, self.active.bundle, bundle)
+        signers = check_activation(statement, signatures, self.active.bundle, bundle, at_ms=world.now_ms())
         texts = [signature.decode("ascii") for signature in signatures]
         members = active.activation_members(bundle, statement, texts, signers)
         await self.ledger.append(active.EVENT, members, subject=bundle.digest)
@@ -150,7 +150,7 @@ class Project:
 
     def reload(self) -> None:
         """Read the activated bundle back from the ledger. Raises LedgerError `ledger_tampered`."""
-        self.active = active.read_active(self.ledger.read(type=active.EVENT))
+        self.active = active.read_active(self.ledger)
 
     def cut_fallen(self) -> None:
         """Cut every live run that the bundle in force would not let through, or would send elsewhere."""
@@ -195,7 +195,7 @@ async def open_project(root: Path, name: str) -> Project:
         state=state,
         installed=str(root) == places.INSTALLED_STATE,
         ledger=ledger,
-        active=active.read_active(ledger.read(type=active.EVENT)),
+        active=active.read_active(ledger),
         keys=KeyRing(state, root),
     )
     ledger.on_latch(lambda why: project.cut_all(f"the ledger is closed: {why}"))

@@ -119,7 +119,7 @@ def _scope(project: Project, intent: Intent, decision: Decision) -> Scope:
     return Scope(
         effects=frozenset(intent.effects),
         command=intent.command,
-        functions=None if intent.function is None else frozenset({intent.function}),
+        functions=frozenset() if intent.function is None else frozenset({intent.function}),
         kinds=_kinds(project, intent, decision),
         acts_as_user=intent.acts_as_user,
         **names,
@@ -127,7 +127,8 @@ def _scope(project: Project, intent: Intent, decision: Decision) -> Scope:
 
 
 def _names(intent: Intent, dimension: str) -> frozenset[str] | None:
-    items = intent.resources.get(dimension)
+    """Names that the lease is good for: none where the dimension does not apply, None for any."""
+    items = intent.resources.get(dimension, ())
     return None if items is None else frozenset(items)
 
 

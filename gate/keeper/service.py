@@ -17,6 +17,7 @@ from gate.keeper.server import Handler, Message, Session
 
 Operation = Callable[[Project, Session, Message], Awaitable[None]]
 _PAGE = 500
+_WATCH_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -50,6 +51,14 @@ class Service:
             "status": self._status,
             "stop": self._stop,
         }
+
+    async def watch(self) -> None:
+        """See twice a second whether the ledgers of live runs are still there: loss of the ledger cuts (promise 8)."""
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            for project in self._projects.values():
+                if project.runs:
+                    project.ledger.check()
 
     async def close(self) -> None:
         """End every run, close every ledger."""

@@ -20,11 +20,11 @@ def decide(rules: RuleSet, question: Question) -> Verdict:
     if not question.effects:
         return Verdict("allow", "ok", None, None, (), None, question.indeterminate)
     context = _context(rules, question)
-    touched = _narrow(rules, context, question.resources, unknown=True, every=False)
     stated = _naming(rules, question.effects)
+    touched = _narrow(rules, context & ~rules.verbs[ALLOW], question.resources, unknown=True, every=False)
     if denying := touched & stated & rules.verbs[DENY]:
         return _because(rules, question, "deny", "denied_by_rule", denying)
-    allowing = context & rules.verbs[ALLOW]
+    allowing = context & stated & rules.verbs[ALLOW]
     covered = _narrow(rules, allowing, question.resources, unknown=False, every=True)
     for effect in question.effects:
         if not covered & rules.effects.get(effect, 0):
@@ -32,7 +32,7 @@ def decide(rules: RuleSet, question: Question) -> Verdict:
     requiring = touched & rules.verbs[REQUIRE]
     if requiring and (requiring := requiring & (stated | _naming(rules, question.implied))):
         return _because(rules, question, "grant_required", "grant_required", requiring)
-    return _because(rules, question, "allow", "ok", covered & stated)
+    return _because(rules, question, "allow", "ok", covered)
 
 
 def merge(needs: Iterable[Needs]) -> Needs:
@@ -78,10 +78,10 @@ def _narrow(rules: RuleSet, bits: int, resources: _Resources, *, unknown: bool, 
     `unknown`: whether a value that nobody knows fits. `every`: whether a rule has to name each value (allow: what it
     does not name stays closed) or just one (deny and require).
     """
+    if not bits & rules.resourced:
+        return bits
     for dimension, column in rules.resources:
         fits = column.free
-        if not bits & ~fits:
-            continue
         values = resources.get(dimension, ())
         if values is None:
             fits = bits if unknown else fits
@@ -123,13 +123,12 @@ def _because(rules: RuleSet, question: Question, verdict: str, code: str, bits: 
     )
 
 
-def _named_by(rules: RuleSet, question: Question, rule: int) -> str | None:
+def _named_by(rules: RuleSet, question: Question, rule: int) -> str:
     """Return the first effect that `rule` speaks of, stated ones before those they bring with them."""
-    for effects in (question.effects, question.implied):
-        for effect in effects:
-            if rules.effects.get(effect, 0) & rule:
-                return effect
-    return None
+    for effect in question.effects:
+        if rules.effects.get(effect, 0) & rule:
+            return effect
+    return next(effect for effect in question.implied if rules.effects.get(effect, 0) & rule)
 
 
 def _no_rule(rules: RuleSet, question: Question, effect: str, allowing: int) -> Verdict:
@@ -140,7 +139,7 @@ def _no_rule(rules: RuleSet, question: Question, effect: str, allowing: int) -> 
 
 def _indeterminate(rules: RuleSet, question: Question, bits: int) -> tuple[str, ...]:
     """Add the dimensions that nobody knows and that a rule in `bits` hangs on to what the question could not tell."""
-    if not rules.resources or None not in question.resources.values():
+    if not bits & rules.resourced:
         return question.indeterminate
     unknown = [
         name for name, column in rules.resources if question.resources.get(name, ()) is None and bits & ~column.free

@@ -1,4 +1,4 @@
-"""The one object of every door, explain and dry run: Decision (CONTRACT, Decision). Decides nothing."""
+"""The one object of every door, explain and dry run: Decision (docs/contract.md, Decision). Decides nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

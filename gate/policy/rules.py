@@ -34,7 +34,7 @@ class RuleSet:
 
     `groups`: rules that name a group; they are no part of the column `principals`, so that nobody can claim to be one.
     `classes` and `doors`: by word of the vocabulary; None: where the dimension does not apply.
-    `resources`: dimension and column, of the dimensions that any rule names.
+    `resources`: dimension and column, of the dimensions that any rule names; `resourced`: the rules that name one.
     """
 
     rules: tuple[Rule, ...]
@@ -46,6 +46,7 @@ class RuleSet:
     deployments: Column
     doors: Mapping[str | None, int]
     resources: tuple[tuple[str, Column], ...]
+    resourced: int
 
 
 def rule_set(rules: Sequence[Rule]) -> RuleSet:
@@ -65,6 +66,7 @@ def rule_set(rules: Sequence[Rule]) -> RuleSet:
         deployments=columns["deployments"],
         doors=_words(columns["doors"], DOORS),
         resources=tuple((key, columns[key]) for key in DIMENSIONS if columns[key].free != every),
+        resourced=sum(1 << n for n, rule in enumerate(rules) if not rule.conditions.keys().isdisjoint(DIMENSIONS)),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from gate.config.document import Seconds
-from gate.config.findings import NOT_NULL, Closed, Version
+from gate.config.findings import NOT_EMPTY, NOT_NULL, Closed, Version
 from gate.config.values import PRINCIPAL_KINDS, hint, matching, one_of
 from gate.intent.effects import EFFECTS
 from gate.policy.globs import matches
@@ -60,11 +60,11 @@ _Principal = Annotated[str, AfterValidator(_principal_glob), AfterValidator(_gro
 _Effect = Annotated[str, AfterValidator(one_of(EFFECTS, "effect"))]
 _Door = Annotated[str, AfterValidator(one_of(DOORS, "door"))]
 
-_Principals = Annotated[tuple[_Principal, ...], Field(min_length=1)]
-_EffectGlobs = Annotated[tuple[Annotated[str, AfterValidator(_effect_glob)], ...], Field(min_length=1)]
-_Classes = Annotated[tuple[Annotated[str, AfterValidator(one_of(RULE_CLASSES, "class"))], ...], Field(min_length=1)]
-_Doors = Annotated[tuple[_Door, ...], Field(min_length=1)]
-_Globs = Annotated[tuple[_Text, ...], Field(min_length=1)]
+_Principals = Annotated[tuple[_Principal, ...], NOT_EMPTY]
+_EffectGlobs = Annotated[tuple[Annotated[str, AfterValidator(_effect_glob)], ...], NOT_EMPTY]
+_Classes = Annotated[tuple[Annotated[str, AfterValidator(one_of(RULE_CLASSES, "class"))], ...], NOT_EMPTY]
+_Doors = Annotated[tuple[_Door, ...], NOT_EMPTY]
+_Globs = Annotated[tuple[_Text, ...], NOT_EMPTY]
 
 
 class Conditions(Closed):
@@ -92,9 +92,9 @@ class ApprovalsText(Closed):
 
     count: Annotated[int, Field(ge=1, le=100)]
     from_: _Principals = Field(validation_alias="from")
-    not_: Annotated[
-        tuple[Annotated[str, AfterValidator(one_of(("requester", "owner"), "word"))], ...], Field(min_length=1)
-    ] = Field(default=("requester", "owner"), validation_alias="not")
+    not_: Annotated[tuple[Annotated[str, AfterValidator(one_of(("requester", "owner"), "word"))], ...], NOT_EMPTY] = (
+        Field(default=("requester", "owner"), validation_alias="not")
+    )
     touch: bool = True
 
 
@@ -125,7 +125,7 @@ class Example(Closed):
 
     principal: Annotated[str, AfterValidator(_principal)]
     deployment: _Text | None
-    effects: Annotated[tuple[_Effect, ...], Field(min_length=1)]
+    effects: Annotated[tuple[_Effect, ...], NOT_EMPTY]
     door: _Door = "cli"
     functions: tuple[_Text, ...] | None = None
     tables: tuple[_Text, ...] | None = None
@@ -145,7 +145,7 @@ class RuleText(Closed):
     needs: Annotated[NeedsText | None, NOT_NULL] = None
     because: _Text
     fix: Annotated[_Text | None, NOT_NULL] = None
-    examples: Annotated[tuple[Example, ...], Field(min_length=1)] = ()
+    examples: Annotated[tuple[Example, ...], NOT_EMPTY] = ()
 
     @model_validator(mode="after")
     def _one_verb(self) -> "RuleText":
@@ -167,4 +167,4 @@ class Policy(Closed):
 
     policy: Version
     name: _RuleId
-    rules: Annotated[tuple[RuleText, ...], Field(min_length=1)]
+    rules: Annotated[tuple[RuleText, ...], NOT_EMPTY]

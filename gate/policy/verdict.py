@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of the policy: may `principal` have `effects` on `resources` of `deployment`?
+    """What is asked of the policy: whether `principal` may have `effects` on `resources` of `deployment`.
 
     `groups`: of the principal. `implied`: effects that the stated ones bring with them (require rules only).
     `resources`: dimension -> names, None for unknown, absent where the dimension does not apply.
@@ -36,13 +36,13 @@ class Approvals:
     touch: bool
 
     def to_json(self) -> dict[str, Any]:
-        """Shape of the decision object (CONTRACT, Decision)."""
+        """Shape of the decision object (docs/contract.md, Decision)."""
         return {"count": self.count, "from": list(self.from_), "not": list(self.not_), "touch": self.touch}
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """Merged needs of all matching require rules: least ttl and uses, greatest reason, every ticket, every approvals."""
+    """Merged needs of all matching require rules: least ttl and uses, greatest reason, all tickets and approvals."""
 
     grant: bool = False
     ticket: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class Needs:
     approvals: tuple[Approvals, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Shape of the decision object (CONTRACT, Decision)."""
+        """Shape of the decision object (docs/contract.md, Decision)."""
         return {
             "grant": self.grant,
             "ticket": list(self.ticket),
@@ -76,7 +76,7 @@ class Cited:
     fix: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Shape of the decision object (CONTRACT, Decision): without `fix`, which is part of the remedy."""
+        """Shape of the decision object (docs/contract.md, Decision): without `fix`, which is part of the remedy."""
         return {"id": self.id, "verb": self.verb, "at": self.at, "because": self.because}
 
 

@@ -40,7 +40,6 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _FUNCTION_ROUTES = frozenset({"/api/function", "/api/query"})
 _LENGTH = re.compile(r"\d{1,15}", re.ASCII)
 
@@ -180,7 +179,6 @@ async def _send(
             URL(upstream.url + outgoing.path, encoded=True),
             headers=headers,
             data=outgoing.data,
-            allow_redirects=False,
         )
     except (ClientError, OSError) as error:
         raise Refused(f"the deployment cannot be reached ({type(error).__name__})", status=502) from error
@@ -197,8 +195,6 @@ def _headers(request: web.BaseRequest, outgoing: Outgoing) -> CIMultiDict[str]:
 
 
 async def _stream(request: web.BaseRequest, answer: ClientResponse, entry: Entry) -> web.StreamResponse:
-    if answer.status in _REDIRECTS:
-        raise Refused("the deployment sends the request elsewhere, which the gate does not follow", status=502)
     kept = CIMultiDict((name, value) for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP)
     response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=kept)
     await response.prepare(request)

@@ -50,7 +50,7 @@ def _reads(effect: str, *commands: str, **more: Any) -> Helper:
 
 _WRITER = Helper((frozenset({VIEW, WRITE}),), frozenset(), table="table", writes=True)
 
-# From the CLI 1.48's sources and docs/reference: who calls what. Anything else under `_system/` is refused.
+# Who calls what: the CLI 1.48 sources. Anything else under `_system/` is refused.
 HELPERS: dict[str, Helper] = {
     "_system/cli/tables:default": _reads(VIEW, "data"),
     "_system/cli/tableData:default": _reads(VIEW, "data", table="table"),

@@ -73,7 +73,6 @@ async def _fetch(
             upstream.url + path,
             json=body,
             headers={"Accept-Encoding": "identity", **headers},
-            allow_redirects=False,
         ) as answer:
             if answer.status in _REFUSED:
                 raise _misfit(upstream, f"the deployment refuses it with status {answer.status}")

@@ -1,7 +1,7 @@
 """The child's selection variables: all of them, pinned to one deployment, so that no file can choose another.
 
-Sets nothing by itself. docs/reference says how the CLI chooses; a variable that is set, even to nothing, is not
-looked for in an env file.
+Sets nothing by itself. The rule is the CLI's own: a variable that is set, even to nothing, is not looked for in an
+env file.
 """
 
 from gate.proxy.lease import Upstream

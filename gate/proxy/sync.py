@@ -184,7 +184,7 @@ async def introduce(client: Client, book: Book) -> Introduced | None:
                 first.append(message)
                 if message.get("type") == "Authenticate":
                     return Introduced(_named(message, book), first)
-                _insist_on_connect(message)
+                _insist_on_connect(message, client)
     except TimeoutError:
         await client.socket.close()
     except Refused as refused:
@@ -220,7 +220,9 @@ def _named(message: Message, book: Book) -> Entry:
     return book.by_credential(value if isinstance(value, str) else "")
 
 
-def _insist_on_connect(message: Message) -> None:
+def _insist_on_connect(message: Message, client: Client) -> None:
+    if message.get("type") == "ModifyQuerySet":
+        client.note(message)
     if message.get("type") != "Connect":
         raise Refused("the socket has not authenticated")
 

@@ -4,7 +4,16 @@ import asyncio
 import ssl
 from dataclasses import dataclass, field
 
-from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from aiohttp import (
+    ClientError,
+    ClientHandlerType,
+    ClientRequest,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    TCPConnector,
+)
 
 from gate.errors import GateError
 from gate.proxy.lease import Upstream
@@ -12,6 +21,11 @@ from gate.proxy.lease import Upstream
 # Short, as Node's own client has it: a pooled connection that slept with the laptop is worse than a new one.
 _KEPT_SECONDS = 4
 _CONNECT_SECONDS = 10
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+class RedirectError(ClientError):
+    """The deployment sends a request elsewhere; a key goes to its own origin only."""
 
 
 @dataclass(slots=True)
@@ -45,7 +59,17 @@ def open_session(upstream: Upstream, seconds: float | None = None) -> ClientSess
         cookie_jar=DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,
+        middlewares=(_stay,),
     )
+
+
+async def _stay(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """Refuse redirects for every kind of request: the WebSocket handshake has no option of its own against them."""
+    answer = await handler(request)
+    if answer.status in _REDIRECTS:
+        answer.close()
+        raise RedirectError
+    return answer
 
 
 def _trust(ca: str | None) -> ssl.SSLContext | bool:

@@ -11,7 +11,7 @@ class Target:
     `name`: Convex's deployment name (None: self-hosted, or anonymous state that does not exist yet).
     `url`: origin of the deployment, no trailing slash (None for anonymous and local).
     `custody`: id of the custody entry that holds its key (None for anonymous and local).
-    `chosen_by`: the flag, variable or file that decided, in words for a person (`--prod`, `CONVEX_DEPLOYMENT in .env.local`).
+    `chosen_by`: the flag, variable or file that decided, in words (`--prod`, `CONVEX_DEPLOYMENT in .env.local`).
     """
 
     deployment: str

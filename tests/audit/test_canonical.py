@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from gate.audit import canonical
 
@@ -18,6 +18,7 @@ VALUES = st.recursive(
 OBJECTS = st.dictionaries(KEYS, VALUES, max_size=5)
 
 
+@settings(max_examples=50, deadline=None)
 @given(OBJECTS)
 def test_what_is_written_is_read(value: dict[str, Any]) -> None:
     """Property: ASCII, no blanks, sorted, and the same value again; the order of insertion does not matter."""
@@ -28,6 +29,7 @@ def test_what_is_written_is_read(value: dict[str, Any]) -> None:
     assert text == json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
+@settings(max_examples=50, deadline=None)
 @given(OBJECTS, OBJECTS)
 def test_members_join_to_the_whole(one: dict[str, Any], two: dict[str, Any]) -> None:
     """Property: values encoded one by one make the same text as all at once."""

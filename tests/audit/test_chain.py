@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from gate import world
 from gate.audit import canonical, chain
@@ -66,6 +66,7 @@ def test_a_sound_history_passes_one_by_one() -> None:
     assert [entry.seq for entry, _ in checked] == [2, 3]
 
 
+@settings(deadline=None)
 @given(st.integers(2, 6), st.data())
 def test_no_event_is_dropped_moved_or_doubled(count: int, data: st.DataObject) -> None:
     """Property: any other order or choice of the events is refused, but for leaving off the end."""
@@ -77,6 +78,7 @@ def test_no_event_is_dropped_moved_or_doubled(count: int, data: st.DataObject) -
         assert len(list(chain.check([whole[at] for at in order]))) == len(order)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_no_field_is_changed(data: st.DataObject) -> None:
     """Property: another value in any column of any event is refused, at that event or the next."""

@@ -184,6 +184,15 @@ async def test_an_hour_forward_holds_until_time_has_caught_up(tmp_path: Path) ->
     await ledger.close()
 
 
+async def test_a_commit_is_synced(tmp_path: Path) -> None:
+    """SQLite syncs its log before a commit returns; no crash test tells these settings from weaker ones."""
+    ledger = await Ledger.open(tmp_path / "ledger.db")
+    connection = ledger._opened.writer.connection  # noqa: SLF001 - what SQLite itself says
+    asked = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")}
+    assert asked == {"journal_mode": "wal", "synchronous": 2}
+    await ledger.close()
+
+
 def transactions(ledger: Ledger) -> list[str]:
     """Grows by one with each transaction that the ledger commits from now on."""
     seen: list[str] = []

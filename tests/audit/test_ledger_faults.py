@@ -76,12 +76,13 @@ async def test_removed_under_it(tmp_path: Path, name: str) -> None:
     await assert_latched(ledger, "ledger_tampered")
 
 
-async def test_cut_short_under_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["ledger.db", "ledger.db-wal"])
+async def test_cut_short_under_it(tmp_path: Path, name: str) -> None:
     """A file that shrinks latches before anything is written into it."""
     path = tmp_path / "ledger.db"
     await (await filled(path, 40)).close()
-    ledger = await Ledger.open(path)
-    os.truncate(path, path.stat().st_size - 4096)
+    ledger = await filled(path)
+    os.truncate(tmp_path / name, os.stat(tmp_path / name).st_size - 4096)  # noqa: PTH116 - beside truncate
     await assert_latched(ledger, "ledger_tampered")
 
 
@@ -101,6 +102,14 @@ def look(path: Path) -> None:
     """Read the ledger from another process."""
     script = "import sqlite3,sys; print(sqlite3.connect(sys.argv[1]).execute('select count(*) from events').fetchone())"
     subprocess.run([sys.executable, "-c", script, str(path)], check=True, capture_output=True)
+
+
+async def test_guards_taken_away_by_somebody_else(tmp_path: Path) -> None:
+    """A commit that leaves the last event alone is noticed as well: it could be the first half of an edit."""
+    path = tmp_path / "ledger.db"
+    ledger = await filled(path)
+    damaged(path, "DROP TRIGGER events_append_only_update;")
+    await assert_latched(ledger, "ledger_tampered")
 
 
 async def test_readers_of_other_processes_are_no_writers(tmp_path: Path) -> None:
@@ -200,17 +209,19 @@ def test_read_only() -> None:
         async def main():
             ledger = await Ledger.open(path)
             await ledger.close()
+            (folder / "other.db.lock").touch(mode=0o600)
             path.chmod(0o400)
             folder.chmod(0o500)
-            try:
-                await Ledger.open(path)
-            except LedgerError as error:
-                print(error.code)
+            for name in ("ledger.db", "other.db"):
+                try:
+                    await Ledger.open(folder / name)
+                except LedgerError as error:
+                    print(error.code)
             folder.chmod(0o700)
             shutil.rmtree(folder)
         asyncio.run(main())
         """)
-    assert done.stdout == "ledger_unavailable\n", done.stderr
+    assert done.stdout.split() == ["ledger_unavailable"] * 2, done.stderr
 
 
 async def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
@@ -425,3 +436,12 @@ async def test_a_writer_that_fails_unforeseen(tmp_path: Path) -> None:
     ledger._opened.writer.now = lambda: 1 // 0  # noqa: SLF001 - a mistake of ours
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
     await assert_latched(ledger, "ledger_unavailable")
+
+
+async def test_a_log_that_goes_while_it_is_written(tmp_path: Path) -> None:
+    """What happens to the files between look and commit is found right after it; nothing is acknowledged."""
+    path = tmp_path / "ledger.db"
+    ledger = await filled(path)
+    connection = ledger._opened.writer.connection  # noqa: SLF001 - the moment between look and commit
+    connection.set_trace_callback(lambda text: path.unlink(missing_ok=True) if text == "COMMIT" else None)
+    await assert_latched(ledger, "ledger_tampered")

@@ -14,6 +14,9 @@ PEOPLE = ("ada", "lee", "kim")
 KEYS = {name: key_of(number=number) for number, name in enumerate(PEOPLE)}
 HEAD = "ab" * 32
 
+# Any moment: the signers of these tests have no time limits.
+AT = 1_767_225_600_000
+
 
 def _bundle(roots: str = "human:ada", *, signers: Sequence[str] = PEOPLE, note: str = "", options: str = "") -> Bundle:
     people = "".join(f"  human:{name}: {{}}\n" for name in PEOPLE)
@@ -34,7 +37,7 @@ def _signed(text: bytes, *names: str, namespace: str = NAMESPACE) -> list[bytes]
 
 def _refused(text: bytes, signatures: Sequence[bytes], before: Bundle | None, after: Bundle) -> str:
     with pytest.raises(GateError) as caught:
-        check_activation(text, signatures, before, after)
+        check_activation(text, signatures, before, after, at_ms=AT)
     return caught.value.code
 
 
@@ -60,15 +63,15 @@ def test_the_genesis_names_roots_and_keys_and_takes_a_root() -> None:
     assert members["previous"] is None
     assert members["roots"] == ["human:ada"]
     assert members["signers"] == [f"human:{name} {KEYS[name].public}" for name in PEOPLE]
-    assert check_activation(text, _signed(text, "ada"), None, AFTER) == ("human:ada",)
-    assert check_activation(text, _signed(text, "lee", "ada"), None, AFTER) == ("human:lee", "human:ada")
+    assert check_activation(text, _signed(text, "ada"), None, AFTER, at_ms=AT) == ("human:ada",)
+    assert check_activation(text, _signed(text, "lee", "ada"), None, AFTER, at_ms=AT) == ("human:lee", "human:ada")
     assert _refused(text, _signed(text, "lee", "kim"), None, AFTER) == "not_a_signer"
 
 
 def test_a_later_change_takes_a_root_or_two_persons() -> None:
     text = statement("led-1", HEAD, BEFORE.digest, AFTER)
-    assert check_activation(text, _signed(text, "ada"), BEFORE, AFTER) == ("human:ada",)
-    assert check_activation(text, _signed(text, "lee", "kim"), BEFORE, AFTER) == ("human:lee", "human:kim")
+    assert check_activation(text, _signed(text, "ada"), BEFORE, AFTER, at_ms=AT) == ("human:ada",)
+    assert check_activation(text, _signed(text, "lee", "kim"), BEFORE, AFTER, at_ms=AT) == ("human:lee", "human:kim")
     assert _refused(text, _signed(text, "lee"), BEFORE, AFTER) == "not_a_signer"
     assert _refused(text, _signed(text, "lee", "lee"), BEFORE, AFTER) == "not_a_signer"
     assert _refused(text, [], BEFORE, AFTER) == "not_a_signer"
@@ -80,7 +83,7 @@ def test_only_those_count_who_could_sign_before() -> None:
     text = statement("led-1", HEAD, before.digest, after)
     assert _refused(text, _signed(text, "lee"), before, after) == "not_a_signer"
     assert _refused(text, _signed(text, "ada", "lee"), before, after) == "not_a_signer"
-    assert check_activation(text, _signed(text, "ada"), before, after) == ("human:ada",)
+    assert check_activation(text, _signed(text, "ada"), before, after, at_ms=AT) == ("human:ada",)
 
 
 def test_a_line_for_another_purpose_activates_nothing() -> None:

@@ -3,7 +3,7 @@
 import hashlib
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from ssh_kit import key_of
 
 from gate.config.bundle import bundle_paths, digest, load_bundle, project_of
@@ -58,6 +58,7 @@ def test_the_digest_can_be_computed_from_its_description() -> None:
 _SETS = st.dictionaries(st.text(st.sampled_from("ab/"), max_size=3), st.binary(max_size=3), max_size=3)
 
 
+@settings(deadline=None)
 @given(_SETS, _SETS)
 def test_two_sets_of_files_have_two_digests(one: dict[str, bytes], other: dict[str, bytes]) -> None:
     assert (digest(one) == digest(other)) == (one == other)

@@ -131,7 +131,7 @@ _VALUES = st.sampled_from(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.dictionaries(_NAMES, _VALUES))
 def test_a_key_is_never_in_a_draft_and_every_draft_loads(env: dict[str, str]) -> None:
     bundle = _bundle(env)

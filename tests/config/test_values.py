@@ -4,7 +4,7 @@ import ipaddress
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from gate.config.values import duration, origin, relative_path
 
@@ -53,6 +53,7 @@ def test_no_origin(text: str) -> None:
         origin(text)
 
 
+@settings(deadline=None)
 @given(st.from_regex(r"https?://[a-z0-9\[\]:.@/%-]{1,20}", fullmatch=True))
 def test_an_origin_names_the_host_that_clients_reach(text: str) -> None:
     try:

@@ -57,7 +57,8 @@ async def run(standin: StandIn, project: Path, *argv: str, stdin: bytes | None =
 async def test_reading_commands(deployment: StandIn, project: Path, argv: tuple[str, ...], says: str) -> None:
     ran = await run(deployment, project, *argv)
     assert says in ran.out
-    assert all(key.startswith(KEY) for key in deployment.keys())
+    keys = deployment.keys()
+    assert all(key.startswith(KEY) for key in keys)
 
 
 async def test_variables_are_set_and_removed(deployment: StandIn, project: Path) -> None:

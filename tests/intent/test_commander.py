@@ -1,10 +1,13 @@
 """The port of commander against the real CLI's own parser and tree."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from commander_script import SCRIPT
 from hypothesis import HealthCheck, given, settings, strategies as st
-from node_peer import Ask
+from node_peer import Ask, peer
 
 from gate.errors import GateError
 from gate.intent.commander import Node, Option, Parsed, parse
@@ -48,6 +51,13 @@ _words = st.one_of(
 )
 
 
+@pytest.fixture(scope="module")
+def real_commander(convex_package: Path) -> Iterator[Ask]:
+    """Asked with words: how the real CLI parses them. Asked with None: its tree of commands."""
+    with peer(SCRIPT, str(convex_package / "dist" / "cli.bundle.cjs"), cwd=convex_package) as ask:
+        yield ask
+
+
 @st.composite
 def _lines(draw: st.DrawFn) -> list[str]:
     """A command with words of its own and of others strewn in, or any words."""
@@ -77,7 +87,7 @@ def _ours(words: list[str]) -> dict[str, Any]:
 
 
 @given(_lines())
-@settings(max_examples=20000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_reads_every_line_as_the_real_cli_does(real_commander: Ask, words: list[str]) -> None:
     """Same command, options and operands; where one runs nothing, so does the other."""
     real, ours = real_commander(words), _ours(words)

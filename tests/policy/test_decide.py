@@ -133,7 +133,7 @@ _QUESTIONS = st.builds(
 )
 
 
-@settings(max_examples=600)
+@settings(max_examples=400, deadline=None)
 @given(_RULES, _QUESTIONS)
 def test_the_decision_is_the_oracle_s(rules: RuleSet, question: Question) -> None:
     verdict = decide(rules, question)
@@ -145,6 +145,7 @@ def test_the_decision_is_the_oracle_s(rules: RuleSet, question: Question) -> Non
     assert (verdict.effect is None) == (not question.effects)
 
 
+@settings(deadline=None)
 @given(_RULES, _QUESTIONS, st.tuples(st.sampled_from(["deny", "require"]), _CONDITIONS))
 def test_no_deny_and_no_require_ever_opens_anything(
     rules: RuleSet, question: Question, more: tuple[str, dict[str, tuple[str, ...]]]
@@ -154,6 +155,7 @@ def test_no_deny_and_no_require_ever_opens_anything(
     assert strictness[decide(added, question).verdict] >= strictness[decide(rules, question).verdict]
 
 
+@settings(deadline=None)
 @given(_RULES, _QUESTIONS)
 def test_order_changes_no_verdict(rules: RuleSet, question: Question) -> None:
     turned = decide(rule_set(rules.rules[::-1]), question)
@@ -263,6 +265,7 @@ _SIDES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(_SIDES, min_size=1, max_size=4))
 def test_a_merge_is_at_least_as_strict_as_each_side(sides: list[Needs]) -> None:
     merged = merge(sides)

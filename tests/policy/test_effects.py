@@ -1,6 +1,6 @@
 """The vocabulary of effects, and what brings what."""
 
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from gate.intent.effects import DEPLOYMENT_EFFECTS, EFFECTS, implied
 from gate.intent.kind import KIND_EFFECTS
@@ -18,6 +18,7 @@ def test_deployed_code_and_keys_can_do_anything_and_variables_steer_writes() -> 
     assert implied([]) == ()
 
 
+@settings(deadline=None)
 @given(st.sets(st.sampled_from(sorted(EFFECTS))))
 def test_what_is_implied_is_sorted_closed_and_not_stated(effects: set[str]) -> None:
     brought = implied(effects)

@@ -3,12 +3,13 @@
 import re
 import time
 
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from gate.policy.globs import matches
 from gate.policy.index import column, members
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("ab*.\n"), max_size=6), st.text(st.sampled_from("ab.\n"), max_size=8))
 def test_a_glob_is_its_regular_expression(pattern: str, text: str) -> None:
     expression = ".*".join(re.escape(part) for part in pattern.split("*"))
@@ -24,6 +25,7 @@ def test_many_stars_cost_no_time() -> None:
 _ITEMS = st.lists(st.text(st.sampled_from("ab*:"), min_size=1, max_size=4), max_size=3).map(tuple)
 
 
+@settings(deadline=None)
 @given(st.lists(_ITEMS, max_size=6), st.text(st.sampled_from("ab:"), max_size=5))
 def test_a_column_finds_the_rules_that_name_a_value(conditions: list[tuple[str, ...]], value: str) -> None:
     indexed = column(conditions)

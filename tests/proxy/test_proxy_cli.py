@@ -1,4 +1,4 @@
-"""The real CLI through the proxy: it works as without, the deployment sees the real key only, the CLI the token only."""
+"""The real CLI through the proxy: works as without it; the deployment sees the key only, the CLI the token only."""
 
 import asyncio
 import json
@@ -65,11 +65,11 @@ def insist_on_the_swap(deployment: StandIn, ran: Ran, env: Mapping[str, str]) ->
     """The token never reached the deployment; the key never reached the child."""
     assert deployment.requests
     assert TOKEN not in repr(deployment.requests)
-    assert all(key == KEY or key.startswith(KEY + ":") for key in deployment.keys())
+    keys = deployment.keys()
+    assert all(key == KEY or key.startswith(KEY + ":") for key in keys)
     assert KEY not in ran.out + ran.err + json.dumps(dict(env))
 
 
-@pytest.mark.parametrize("name", ["happy-otter-123", None], ids=["cloud", "self-hosted"])
 @pytest.mark.parametrize(
     ("of", "argv", "says"),
     [
@@ -99,14 +99,34 @@ def insist_on_the_swap(deployment: StandIn, ran: Ran, env: Mapping[str, str]) ->
     ids=lambda value: " ".join(value[:2]) if isinstance(value, tuple) else "",
 )
 async def test_commands_work_and_keys_are_swapped(
-    proxy: Proxy, deployment: StandIn, project: Path, of: Scope, argv: tuple[str, ...], says: str, name: str | None
+    proxy: Proxy, deployment: StandIn, project: Path, *, of: Scope, argv: tuple[str, ...], says: str
 ) -> None:
     (project / "rows.jsonl").write_text('{"body": "one"}\n')
-    ours = opened(proxy, deployment, of, name=name)
+    ours = opened(proxy, deployment, of)
     env = variables(ours, proxy.url)
     ran = await convex(project, env, *argv)
     assert ran.code == 0, ran
     assert says in ran.out
+    assert ours.counts.refused == 0
+    insist_on_the_swap(deployment, ran, env)
+
+
+@pytest.mark.parametrize(
+    ("of", "argv"),
+    [
+        (QUERY, ("run", "messages:list")),
+        (scope("data", VIEW), ("data",)),
+        (scope("deploy", *PUSH), ("deploy", "--typecheck", "disable")),
+    ],
+    ids=["run", "data", "deploy"],
+)
+async def test_deployments_without_a_name_work_as_self_hosted(
+    proxy: Proxy, deployment: StandIn, project: Path, of: Scope, argv: tuple[str, ...]
+) -> None:
+    ours = opened(proxy, deployment, of, name=None)
+    env = variables(ours, proxy.url)
+    ran = await convex(project, env, *argv)
+    assert ran.code == 0, ran
     assert ours.counts.refused == 0
     insist_on_the_swap(deployment, ran, env)
 
@@ -139,7 +159,7 @@ async def test_a_bulk_set_reads_before_it_writes(proxy: Proxy, deployment: Stand
     ids=lambda value: " ".join(value[:2]) if isinstance(value, tuple) else "",
 )
 async def test_what_was_not_decided_is_refused_cleanly(
-    proxy: Proxy, deployment: StandIn, project: Path, of: Scope, argv: tuple[str, ...]
+    proxy: Proxy, deployment: StandIn, project: Path, *, of: Scope, argv: tuple[str, ...]
 ) -> None:
     (project / "r.jsonl").write_text("{}\n")
     reasons: list[str] = []
@@ -174,7 +194,7 @@ async def test_a_function_that_is_not_of_the_decided_kind_does_not_run(
     ids=["watch", "logs"],
 )
 async def test_the_cut_ends_what_stays(
-    proxy: Proxy, deployment: StandIn, project: Path, of: Scope, argv: tuple[str, ...], sign: str
+    proxy: Proxy, deployment: StandIn, project: Path, *, of: Scope, argv: tuple[str, ...], sign: str
 ) -> None:
     deployment.app.call("messages:send", None, {"body": "early"})
     ours = opened(proxy, deployment, of)

@@ -51,7 +51,7 @@ def test_paths_have_one_plain_form(path: str, plain: str) -> None:
         "a\\b",
         "a b",
         "a\n",
-        "ａ:b",
+        "\uff41:b",
         "a\0",
     ],
 )
@@ -60,14 +60,13 @@ def test_paths_in_other_spellings_are_not_understood(path: str) -> None:
         canonical(path)
 
 
-@given(st.text(alphabet=string.printable + "ſ…／", max_size=40))
-def test_what_is_understood_keeps_its_first_segment(path: str) -> None:
+@given(st.text(alphabet=string.printable + "\u017f\u2026\uff0f", max_size=40))
+def test_no_other_spelling_is_a_system_path(path: str) -> None:
     """No spelling of a system path passes for one of the application's."""
     try:
         plain = canonical(path)
     except Refused:
         return
-    assert plain.split("/")[0].split(":")[0] == path.split("/")[0].split(":")[0].removesuffix(".js") or "/" in path
     assert plain.startswith("_system/") == path.startswith("_system/")
 
 

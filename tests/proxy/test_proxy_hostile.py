@@ -162,7 +162,7 @@ async def test_raw_oddities_do_not_reach_the_deployment(proxy: Proxy, deployment
     ],
 )
 async def test_bodies_that_were_not_decided(
-    proxy: Proxy, deployment: StandIn, http: aiohttp.ClientSession, of: Scope, path: str, body: Any, why: str
+    proxy: Proxy, deployment: StandIn, http: aiohttp.ClientSession, *, of: Scope, path: str, body: Any, why: str
 ) -> None:
     ours = opened(proxy, deployment.url, of)
     answer = await http.post(path, json=body, headers=bearer(ours))
@@ -194,7 +194,7 @@ def compressed(message: Any) -> bytes:
     ids=["twice", "nan", "latin", "deep", "empty", "gzip", "double", "noise", "cut short", "bomb"],
 )
 async def test_bodies_that_cannot_be_looked_at(
-    proxy: Proxy, deployment: StandIn, http: aiohttp.ClientSession, data: bytes, encoding: str | None, status: int
+    proxy: Proxy, deployment: StandIn, http: aiohttp.ClientSession, *, data: bytes, encoding: str | None, status: int
 ) -> None:
     ours = opened(proxy, deployment.url, scope("deploy", DEPLOY))
     headers = bearer(ours) | ({"Content-Encoding": encoding} if encoding else {})
@@ -278,8 +278,8 @@ class upstream:  # noqa: N801 - reads as the function it stands for
 async def test_redirects_are_not_followed(
     proxy: Proxy, deployment: StandIn, http: aiohttp.ClientSession, status: int
 ) -> None:
-    async def elsewhere(_: web.Request) -> web.Response:
-        return web.Response(status=status, headers={"Location": f"{deployment.url}/api/query"})
+    async def elsewhere(request: web.Request) -> web.Response:
+        return web.Response(status=status, headers={"Location": f"{deployment.url}{request.path}"})
 
     async with upstream(elsewhere) as url:
         ours = opened(proxy, url, scope("deploy", DEPLOY))
@@ -288,6 +288,10 @@ async def test_redirects_are_not_followed(
         )
         assert answer.status == 502
         assert "Location" not in answer.headers
+        assert "RedirectError" in (await answer.json())["message"]
+        told = await fails(http, CONNECT, authenticate(ours.credential), watch("messages:list"))
+        assert told is not None
+        assert "RedirectError" in told
     assert deployment.requests == []
 
 
@@ -493,7 +497,7 @@ async def test_no_extension_is_agreed_on(proxy: Proxy, deployment: StandIn, http
     ],
 )
 async def test_calls_on_a_socket(
-    proxy: Proxy, deployment: StandIn, http: aiohttp.ClientSession, of: Scope, kind: str, path: str, success: bool
+    proxy: Proxy, deployment: StandIn, http: aiohttp.ClientSession, *, of: Scope, kind: str, path: str, success: bool
 ) -> None:
     ours = opened(proxy, deployment.url, of)
     async with http.ws_connect("/api/1.48.0/sync") as socket:
@@ -560,7 +564,8 @@ async def test_a_caller_that_does_not_read_cannot_delay_the_cut(proxy: Proxy) ->
         reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port, limit=1024)
         writer.write(
             f"GET /api/1.48.0/sync HTTP/1.1\r\nHost: 127.0.0.1:{proxy.port}\r\nUpgrade: websocket\r\n"
-            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
         )
         await reader.readuntil(b"\r\n\r\n")
         for message in (CONNECT, authenticate(ours.credential), watch("messages:list")):

@@ -1,4 +1,4 @@
-"""The real CLI, asked for data in front of a recording control plane: it goes for the deployment that the gate chose."""
+"""The real CLI in front of a recording control plane: it goes for the deployment that the gate chose."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from registry import DEV, PROD, STAGING, choose, seen
+from target_kit import DEV, PROD, STAGING, choose, seen
 
 from gate.errors import GateError
 
@@ -48,17 +48,14 @@ class _Recorder(BaseHTTPRequestHandler):
 # name -> arguments, process environment, .env.local, other env files
 _CASES: dict[str, tuple[str, dict[str, str], str, dict[str, str]]] = {
     "configured": ("data", {}, f"CONVEX_DEPLOYMENT=dev:{DEV} # team: acme", {}),
-    "labelled otherwise": ("data", {}, f"CONVEX_DEPLOYMENT=prod:{DEV}", {}),
     "with a colon": ("data", {}, f"CONVEX_DEPLOYMENT: dev:{DEV}", {}),
     "environment first": ("data", {"CONVEX_DEPLOYMENT": f"dev:{DEV}"}, f"CONVEX_DEPLOYMENT=dev:{PROD}", {}),
     "second file": ("data", {}, "A=1", {".env": f"CONVEX_DEPLOYMENT='{STAGING}'"}),
-    "hidden by empty": ("data", {"CONVEX_DEPLOYMENT": ""}, f"CONVEX_DEPLOYMENT=dev:{PROD}", {}),
     "prod": ("data --prod", {}, f"CONVEX_DEPLOYMENT=dev:{DEV}", {}),
     "swallowed": ("data --component --prod", {}, f"CONVEX_DEPLOYMENT=dev:{DEV}", {}),
     "deploy": ("deploy", {}, f"CONVEX_DEPLOYMENT=dev:{DEV}", {}),
     "name before prod": (f"data --prod --deployment-name {STAGING}", {}, f"CONVEX_DEPLOYMENT=dev:{DEV}", {}),
     "full name": (f"data --deployment {STAGING}", {}, f"CONVEX_DEPLOYMENT=dev:{DEV}", {}),
-    "selector prod": ("data --deployment prod", {}, f"CONVEX_DEPLOYMENT=dev:{DEV}", {}),
     "env file": ("data --env-file f", {}, f"CONVEX_DEPLOYMENT=dev:{PROD}", {"f": f"CONVEX_DEPLOYMENT={DEV}"}),
     "env file without": ("data --env-file f --prod", {}, f"CONVEX_DEPLOYMENT=dev:{PROD}", {"f": "A=1"}),
     "key": ("data", {}, f"CONVEX_DEPLOY_KEY=dev:{PROD}|k\nCONVEX_DEPLOYMENT=dev:{DEV}", {}),

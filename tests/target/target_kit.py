@@ -38,7 +38,7 @@ def seen(
     return Invocation(
         "cli",
         tuple(argv),
-        "/work",
+        "/project",
         variables or {},
         raw,
         problems or {},

@@ -1,13 +1,7 @@
-"""The real CLI's own command tree and parser, with every action taken out."""
-
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-from node_peer import Ask, peer
+"""JavaScript that answers with the real CLI's command tree and parse, every action taken out (see node_peer)."""
 
 # The bundle ends by starting itself; that line gives way to an export of what builds the commands.
-_SCRIPT = """
+SCRIPT = """
 const fs = require("fs"), Module = require("module");
 const file = process.argv[1];
 const text = fs.readFileSync(file, "utf8");
@@ -51,10 +45,3 @@ const answer = (argv) => {
   return seen;
 };
 """
-
-
-@pytest.fixture(scope="session")
-def real_commander(convex_package: Path) -> Iterator[Ask]:
-    """Asked with words: how the real CLI parses them. Asked with None: its tree of commands."""
-    with peer(_SCRIPT, str(convex_package / "dist" / "cli.bundle.cjs"), cwd=convex_package) as ask:
-        yield ask

@@ -1,0 +1,182 @@
+"""Whether access is really gone after its end: how long a token goes on to be answered, and the process to live.
+
+The child is a program that holds a lease and idles; the benchmark itself calls with the lease's token, without a
+pause, until a call is refused.
+"""
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from bench_doors import gate
+from bench_measure import Row
+
+from gate.demo import tools
+from gate.demo.stage import DEV, Stage
+
+_CALL = json.dumps({"path": "messages:list", "format": "convex_encoded_json", "args": [{}]})
+_HOLDER = """\
+import { renameSync, writeFileSync } from "node:fs";
+const lease = {url: process.env.CONVEX_PROVISION_HOST, key: process.env.CONVEX_DEPLOY_KEY, pid: process.pid};
+writeFileSync("lease.new", JSON.stringify(lease));
+renameSync("lease.new", "lease.json");
+setInterval(() => {}, 1000);
+"""
+_WITHOUT_DEV = """\
+policy: 1
+name: default
+rules:
+  - id: own-deployments
+    allow: {classes: [anonymous, local], effects: ["deployment:*", "local:*"]}
+    because: The benchmark takes dev away.
+"""
+_LIMIT_MS = 1000
+_PATIENCE = 10
+
+
+@dataclass(slots=True)
+class Caller:
+    """Calls with a lease's token until it is refused: `last` is when the last answered call came back."""
+
+    lease: Mapping[str, Any]
+    last: float = 0.0
+    refused: float = 0.0
+
+    def run(self) -> None:
+        """Call on one connection; a broken one is refused as well."""
+        connection = HTTPConnection(urlsplit(str(self.lease["url"])).netloc, timeout=_PATIENCE)
+        headers = {"Authorization": f"Convex {self.lease['key']}", "Content-Type": "application/json"}
+        try:
+            while self._answered(connection, headers):
+                self.last = time.time()
+        except (OSError, HTTPException):
+            pass
+        self.refused = time.time()
+
+    def _answered(self, connection: HTTPConnection, headers: dict[str, str]) -> bool:
+        connection.request("POST", "/api/function", _CALL, headers)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status == 200
+
+
+def measure(made: Stage, turns: int) -> list[Row]:
+    """Rows of three ends: another bundle, the keeper killed, the door killed."""
+    work = _workspace(made)
+    ends = {
+        "another bundle in force": _other_bundle,
+        "keeper killed": _kill_keeper,
+        "door killed": _kill_door,
+    }
+    return [_row(made, work, name, end, turns) for name, end in ends.items()]
+
+
+End = Callable[[Stage, subprocess.Popen[bytes]], float]
+
+
+def _row(made: Stage, work: Path, name: str, end: End, turns: int) -> Row:
+    runs = [_one(made, work, end) for _ in range(turns)]
+    answered, refused, gone = (_median(run[index] for run in runs) for index in range(3))
+    child = "its process lives on" if name == "door killed" else f"its process ends after {gone}"
+    figure = f"refused after {refused}, last answer after {answered}, {child}"
+    met = all(run[1] <= _LIMIT_MS for run in runs)
+    return Row(f"access gone, {name}, ms", figure, f"<= {_LIMIT_MS}", met)
+
+
+def _median(values: Any) -> str:
+    return f"{statistics.median(values):.0f}"
+
+
+def _one(made: Stage, work: Path, end: End) -> tuple[float, float, float]:
+    """Milliseconds from the end to the last answer, to the refusal, and to the end of the child."""
+    (work / "lease.json").unlink(missing_ok=True)
+    surroundings = tools.environment(made.folder / "state")
+    command = [*gate(), "convex", "run", "messages:list"]
+    with subprocess.Popen(
+        command, cwd=work, env=surroundings, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as door:
+        lease = _lease(work)
+        caller = Caller(lease)
+        calling = threading.Thread(target=caller.run)
+        calling.start()
+        time.sleep(0.2)
+        ended = end(made, door)
+        calling.join(_PATIENCE)
+        gone = _gone(lease["pid"], wait=end is not _kill_door)
+    if end is _other_bundle:
+        _activate(made, (made.work / "default.kept").read_text(encoding="utf-8"))
+    return (caller.last - ended) * 1000, (caller.refused - ended) * 1000, (gone - ended) * 1000
+
+
+def _other_bundle(made: Stage, _: subprocess.Popen[bytes]) -> float:
+    """Activate policies under which the run no longer stands; the end is the time of that event in the ledger."""
+    policy = made.work / "policies" / "default.yaml"
+    (made.work / "default.kept").write_text(policy.read_text(encoding="utf-8"), encoding="utf-8")
+    _activate(made, _WITHOUT_DEV)
+    lines = made.gate("audit", "export").out.splitlines()
+    activation = next(json.loads(line) for line in lines[::-1] if '"type":"bundle.activated"' in line)
+    return _seconds(activation["time"])
+
+
+def _kill_keeper(made: Stage, _: subprocess.Popen[bytes]) -> float:
+    status = json.loads(made.gate("--json", "keeper", "status").out)
+    os.kill(status["pid"], signal.SIGKILL)
+    return time.time()
+
+
+def _kill_door(_: Stage, door: subprocess.Popen[bytes]) -> float:
+    door.kill()
+    return time.time()
+
+
+def _activate(made: Stage, policy: str) -> None:
+    (made.work / "policies" / "default.yaml").write_text(policy, encoding="utf-8")
+    came = made.gate("activate", "--key", str(made.person))
+    if came.code:
+        raise RuntimeError(came.err)
+
+
+def _seconds(time_text: str) -> float:
+    return datetime.fromisoformat(time_text).timestamp()
+
+
+def _lease(work: Path) -> dict[str, Any]:
+    deadline = time.monotonic() + _PATIENCE
+    while not (work / "lease.json").exists():
+        if time.monotonic() > deadline:
+            raise RuntimeError("no lease came")
+        time.sleep(0.01)
+    lease: dict[str, Any] = json.loads((work / "lease.json").read_text(encoding="utf-8"))
+    return lease
+
+
+def _gone(pid: int, *, wait: bool) -> float:
+    """When the process `pid` has ended; it is ended here where nobody else does."""
+    if not wait:
+        os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + _PATIENCE
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    return time.time()
+
+
+def _workspace(made: Stage) -> Path:
+    """A folder of the same project in which the Convex CLI is the program that only holds its lease."""
+    work = made.work / "holder"
+    package = work / "node_modules" / "convex"
+    (package / "bin").mkdir(parents=True)
+    (package / "package.json").write_text(f'{{"version": "{tools.CONVEX}", "type": "module"}}', encoding="utf-8")
+    (package / "bin" / "main.js").write_text(_HOLDER, encoding="utf-8")
+    (work / ".env.local").write_text(f"CONVEX_DEPLOYMENT=dev:{DEV}\n", encoding="utf-8")
+    return work
