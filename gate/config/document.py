@@ -93,7 +93,7 @@ class CustodyEntry(Closed):
     """
 
     file: _OptionalKey = None
-    env_file: _OptionalKey = None
+    env_file: _OptionalPath = None
     command: Annotated[_Command | None, NOT_NULL] = None
     timeout: Seconds = 10
 
