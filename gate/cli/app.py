@@ -6,12 +6,27 @@ import click
 from click.shell_completion import get_completion_class
 
 from gate import __version__
-from gate.cli import activate, audit, convex, demo, doctor, explain, init, keeper, key, refusal, whoami
+from gate.cli import convex, refusal
 from gate.cli.convex import Options
+from gate.cli.verbs import Verbs
 from gate.errors import EXITS, GateError
+
+_VERBS = {
+    "activate": "gate.cli.activate:activate",
+    "audit": "gate.cli.audit:audit",
+    "demo": "gate.cli.demo:demo",
+    "doctor": "gate.cli.doctor:doctor",
+    "explain": "gate.cli.explain:explain",
+    "init": "gate.cli.init:init",
+    "keeper": "gate.cli.keeper:keeper",
+    "key": "gate.cli.key:key",
+    "whoami": "gate.cli.whoami:whoami",
+}
 
 
 @click.group(
+    cls=Verbs,
+    table=_VERBS,
     epilog="Example: gate convex run messages:list",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -48,20 +63,6 @@ def completion(shell: str) -> None:
     if found is None:
         raise GateError("usage", f"no completion for {shell}", remedy="Use bash, zsh or fish.")
     click.echo(found(gate, {}, "gate", "_GATE_COMPLETE").source())
-
-
-for verb in (
-    explain.explain,
-    init.init,
-    whoami.whoami,
-    activate.activate,
-    key.key,
-    doctor.doctor,
-    audit.audit,
-    keeper.keeper,
-    demo.demo,
-):
-    gate.add_command(verb)
 
 
 def main(arguments: list[str]) -> int:

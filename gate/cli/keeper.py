@@ -6,28 +6,14 @@ from typing import Any
 import click
 
 from gate.cli.convex import Options
+from gate.cli.verbs import Verbs
 from gate.errors import KeeperUnavailable
-from gate.keeper import client, places
-from gate.keeper.run import IDLE_SECONDS, keep
+from gate.keeper import client
 
 
-@click.group()
+@click.group(cls=Verbs, table={"run": "gate.cli.keeper_run:run"})
 def keeper() -> None:
     """The trusted process that holds the ledger, the bundle and the keys."""
-
-
-@keeper.command(epilog="Example: gate keeper run")
-@click.option("--ready-fd", type=int, hidden=True)
-@click.option(
-    "--idle-seconds",
-    type=click.FloatRange(0.1),
-    default=IDLE_SECONDS,
-    show_default=True,
-    help="End after so long without a door.",
-)
-def run(ready_fd: int | None, idle_seconds: float) -> int:
-    """Be the keeper, in the foreground, until stopped or idle. Where one lives already there is nothing to do."""
-    return keep(places.state_root(), ready_fd=ready_fd, idle_seconds=idle_seconds)
 
 
 @keeper.command(epilog="Example: gate keeper status")

@@ -56,7 +56,7 @@ def test_limits_hold_both_ways() -> None:
 
 def test_frames_pass_through_a_socket_in_any_pieces() -> None:
     ours, theirs = socket.socketpair()
-    message = {"text": "x" * 3_000_000}
+    message: dict[str, object] = {"text": "x" * 3_000_000}
 
     def drip() -> None:
         frame = protocol.encode(message)

@@ -150,7 +150,8 @@ async def test_a_stale_socket_is_no_obstacle(tmp_path: Path) -> None:
 
 
 def test_an_answer_of_another_kind_is_no_answer() -> None:
-    for message in ({"error": "x"}, {"error": {"code": "nonsense"}}):
+    messages: list[dict[str, object]] = [{"error": "x"}, {"error": {"code": "nonsense"}}]
+    for message in messages:
         with pytest.raises(GateError) as refused:
             client.checked(message)
         assert refused.value.code == "keeper_unavailable"
