@@ -4,6 +4,8 @@ The child is a program that holds a lease and idles; the benchmark itself calls 
 pause, until a call is refused.
 """
 
+import contextlib
+import http
 import json
 import os
 import signal
@@ -11,7 +13,7 @@ import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from http.client import HTTPConnection, HTTPException
@@ -47,32 +49,41 @@ _PATIENCE = 10
 
 @dataclass(slots=True)
 class Caller:
-    """Calls with a lease's token until it is refused: `last` is when the last answered call came back."""
+    """Calls with a lease's token until it is refused: `last` is when the last answered call came back.
+
+    `gone` is when the process that holds the lease was seen to have ended.
+    """
 
     lease: Mapping[str, Any]
     last: float = 0.0
     refused: float = 0.0
+    gone: float = 0.0
 
-    def run(self) -> None:
+    def call(self) -> None:
         """Call on one connection; a broken one is refused as well."""
         connection = HTTPConnection(urlsplit(str(self.lease["url"])).netloc, timeout=_PATIENCE)
         headers = {"Authorization": f"Convex {self.lease['key']}", "Content-Type": "application/json"}
-        try:
-            while self._answered(connection, headers):
+        with contextlib.suppress(OSError, HTTPException):
+            while _answered(connection, headers):
                 self.last = time.time()
-        except (OSError, HTTPException):
-            pass
         self.refused = time.time()
 
-    def _answered(self, connection: HTTPConnection, headers: dict[str, str]) -> bool:
-        connection.request("POST", "/api/function", _CALL, headers)
-        answer = connection.getresponse()
-        answer.read()
-        return answer.status == 200
+    def watch(self) -> None:
+        """Wait for the end of the process."""
+        while Path(f"/proc/{self.lease['pid']}").exists():
+            time.sleep(0.005)
+        self.gone = time.time()
+
+
+def _answered(connection: HTTPConnection, headers: dict[str, str]) -> bool:
+    connection.request("POST", "/api/function", _CALL, headers)
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status == http.HTTPStatus.OK
 
 
 def measure(made: Stage, turns: int) -> list[Row]:
-    """Rows of three ends: another bundle, the keeper killed, the door killed."""
+    """Make rows of three ends: another bundle, the keeper killed, the door killed."""
     work = _workspace(made)
     ends = {
         "another bundle in force": _other_bundle,
@@ -88,35 +99,35 @@ End = Callable[[Stage, subprocess.Popen[bytes]], float]
 def _row(made: Stage, work: Path, name: str, end: End, turns: int) -> Row:
     runs = [_one(made, work, end) for _ in range(turns)]
     answered, refused, gone = (_median(run[index] for run in runs) for index in range(3))
-    child = "its process lives on" if name == "door killed" else f"its process ends after {gone}"
+    child = "its process lives on" if end is _kill_door else f"its process ends after {gone}"
     figure = f"refused after {refused}, last answer after {answered}, {child}"
     met = all(run[1] <= _LIMIT_MS for run in runs)
     return Row(f"access gone, {name}, ms", figure, f"<= {_LIMIT_MS}", met)
 
 
-def _median(values: Any) -> str:
+def _median(values: Iterable[float]) -> str:
     return f"{statistics.median(values):.0f}"
 
 
 def _one(made: Stage, work: Path, end: End) -> tuple[float, float, float]:
     """Milliseconds from the end to the last answer, to the refusal, and to the end of the child."""
     (work / "lease.json").unlink(missing_ok=True)
-    surroundings = tools.environment(made.folder / "state")
-    command = [*gate(), "convex", "run", "messages:list"]
-    with subprocess.Popen(
-        command, cwd=work, env=surroundings, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as door:
-        lease = _lease(work)
-        caller = Caller(lease)
-        calling = threading.Thread(target=caller.run)
-        calling.start()
+    quiet = subprocess.DEVNULL
+    command, surroundings = [*gate(), "convex", "run", "messages:list"], tools.environment(made.folder / "state")
+    with subprocess.Popen(command, cwd=work, env=surroundings, stdin=quiet, stderr=quiet) as door:
+        caller = Caller(_lease(work))
+        threads = [threading.Thread(target=caller.call), threading.Thread(target=caller.watch)]
+        for thread in threads:
+            thread.start()
         time.sleep(0.2)
         ended = end(made, door)
-        calling.join(_PATIENCE)
-        gone = _gone(lease["pid"], wait=end is not _kill_door)
+        threads[0].join(_PATIENCE)
+        if end is _kill_door:
+            os.kill(caller.lease["pid"], signal.SIGKILL)
+        threads[1].join(_PATIENCE)
     if end is _other_bundle:
         _activate(made, (made.work / "default.kept").read_text(encoding="utf-8"))
-    return (caller.last - ended) * 1000, (caller.refused - ended) * 1000, (gone - ended) * 1000
+    return (caller.last - ended) * 1000, (caller.refused - ended) * 1000, (caller.gone - ended) * 1000
 
 
 def _other_bundle(made: Stage, _: subprocess.Popen[bytes]) -> float:
@@ -126,18 +137,20 @@ def _other_bundle(made: Stage, _: subprocess.Popen[bytes]) -> float:
     _activate(made, _WITHOUT_DEV)
     lines = made.gate("audit", "export").out.splitlines()
     activation = next(json.loads(line) for line in lines[::-1] if '"type":"bundle.activated"' in line)
-    return _seconds(activation["time"])
+    return datetime.fromisoformat(activation["time"]).timestamp()
 
 
 def _kill_keeper(made: Stage, _: subprocess.Popen[bytes]) -> float:
     status = json.loads(made.gate("--json", "keeper", "status").out)
+    ended = time.time()
     os.kill(status["pid"], signal.SIGKILL)
-    return time.time()
+    return ended
 
 
 def _kill_door(_: Stage, door: subprocess.Popen[bytes]) -> float:
+    ended = time.time()
     door.kill()
-    return time.time()
+    return ended
 
 
 def _activate(made: Stage, policy: str) -> None:
@@ -145,10 +158,6 @@ def _activate(made: Stage, policy: str) -> None:
     came = made.gate("activate", "--key", str(made.person))
     if came.code:
         raise RuntimeError(came.err)
-
-
-def _seconds(time_text: str) -> float:
-    return datetime.fromisoformat(time_text).timestamp()
 
 
 def _lease(work: Path) -> dict[str, Any]:
@@ -159,16 +168,6 @@ def _lease(work: Path) -> dict[str, Any]:
         time.sleep(0.01)
     lease: dict[str, Any] = json.loads((work / "lease.json").read_text(encoding="utf-8"))
     return lease
-
-
-def _gone(pid: int, *, wait: bool) -> float:
-    """When the process `pid` has ended; it is ended here where nobody else does."""
-    if not wait:
-        os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + _PATIENCE
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-        time.sleep(0.002)
-    return time.time()
 
 
 def _workspace(made: Stage) -> Path:

@@ -69,7 +69,8 @@ async def _proxy(url: str) -> None:
 
 
 def _say(members: dict[str, object]) -> None:
-    print(json.dumps(members), flush=True)
+    sys.stdout.write(json.dumps(members) + "\n")
+    sys.stdout.flush()
 
 
 async def _until_told() -> None:

@@ -1,11 +1,10 @@
-"""`python tests/bench/run.py [--quick] [NAME...]`: every budget that applies, measured on this machine, as a table.
+"""`python tests/bench/run.py [--quick] [--only NAME]`: every budget that applies, measured on this machine, as a table.
 
 Asserts nothing: a figure is about a machine and an hour. docs/performance.md says how to read them.
 """
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import bench_doors
@@ -26,24 +25,24 @@ def main() -> int:
     """Run what is named, or everything; returns 0."""
     parser = argparse.ArgumentParser(description="The budgets of docs/performance.md, measured.")
     parser.add_argument("--quick", action="store_true", help="few turns: figures that only show that it works")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of: {' '.join(_TURNS)}")
+    parser.add_argument("--only", action="append", choices=list(_TURNS), help="this benchmark; may be repeated")
     given = parser.parse_args()
-    for name in given.names or _TURNS:
-        print(table(_rows(name, _TURNS[name][given.quick], quick=given.quick)), flush=True)
+    for name in given.only or _TURNS:
+        sys.stdout.write(table(_rows(name, _TURNS[name][given.quick], quick=given.quick)) + "\n")
+        sys.stdout.flush()
     return 0
 
 
 def _rows(name: str, turns: int, *, quick: bool) -> list[Row]:
-    alone: dict[str, Callable[[], list[Row]]] = {
-        "policy": lambda: bench_policy.measure(turns),
-        "ledger": lambda: bench_ledger.measure(turns),
-        "proxy": lambda: bench_proxy.measure(turns, 32 if quick else 200),
-    }
-    if name in alone:
-        return alone[name]()
+    if name == "policy":
+        return bench_policy.measure(turns)
+    if name == "ledger":
+        return bench_ledger.measure(turns)
+    if name == "proxy":
+        return bench_proxy.measure(turns, 32 if quick else 200)
     with stage(_node_modules()) as made:
         _set_up(made)
-        return (bench_doors if name == "doors" else bench_end).measure(made, turns)
+        return bench_doors.measure(made, turns) if name == "doors" else bench_end.measure(made, turns)
 
 
 def _set_up(made: Stage) -> None:

@@ -1,0 +1,27 @@
+"""The benchmarks run. What they measure is for people to read: nothing here is held to a time."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RUN = Path(__file__).with_name("run.py")
+SHOWN = {
+    "policy": ["decision, 50 rules", "decision, 10000 rules"],
+    "ledger": ["one durable append", "16 concurrent appends"],
+    "proxy": ["added latency", "MiB down", "MiB up"],
+    "doors": ["messages:list (dev)", "--version (no target)", "python -I -c pass", "cold start"],
+    "end": ["another bundle", "keeper killed", "door killed"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHOWN)
+def test_every_budget_is_measured(name: str, node_modules: Path) -> None:
+    """With few turns, on whatever machine this is; docs/performance.md lists the same rows."""
+    assert node_modules.is_dir()
+    command = [sys.executable, str(RUN), "--quick", "--only", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=110)
+    assert done.returncode == 0, done.stderr
+    assert [what for what in SHOWN[name] if what not in done.stdout] == []
