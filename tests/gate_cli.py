@@ -19,16 +19,20 @@ class Gate:
     state: Path
     env: dict[str, str] = field(default_factory=dict)
 
-    async def __call__(self, *words: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None) -> Ran:
+    def environment(self) -> dict[str, str]:
+        """What a call sees: little, and what measures coverage."""
         base = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "GATE_PRINCIPAL": "agent:codex", "NO_COLOR": "1"}
         kept = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
+        return {**base, **kept, "GATE_HOME": str(self.state), **self.env}
+
+    async def __call__(self, *words: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None) -> Ran:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "gate",
             *words,
             cwd=self.folder,
-            env={**base, **kept, "GATE_HOME": str(self.state), **self.env, **(env or {})},
+            env={**self.environment(), **(env or {})},
             stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -41,12 +45,19 @@ class Gate:
 
 @asynccontextmanager
 async def gate_in(folder: Path, state: Path) -> AsyncIterator[Gate]:
-    """A Gate whose keeper is stopped at the end."""
+    """A Gate with a keeper of its own, started by hand so that what it does is measured too."""
     gate = Gate(folder, state)
+    ready, keeper_end = os.pipe()
+    words = [sys.executable, "-m", "gate", "keeper", "run", "--ready-fd", str(keeper_end)]
+    keeper = await asyncio.create_subprocess_exec(*words, cwd=folder, env=gate.environment(), pass_fds=[keeper_end])
+    os.close(keeper_end)
+    await asyncio.to_thread(os.read, ready, 1)
+    os.close(ready)
     try:
         yield gate
     finally:
         await gate("keeper", "stop")
+        assert await keeper.wait() == 0
 
 
 async def person(folder: Path, name: str = "ada") -> Path:

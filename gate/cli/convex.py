@@ -103,7 +103,7 @@ def _finish(connection: socket.socket, status: int) -> int:
         protocol.send(connection, {"done": {"status": status}})
         client.checked(protocol.receive(connection))
     except protocol.Gone:
-        print("gate: the keeper went away; the outcome of this call is on record as unknown", file=sys.stderr)
+        print("gate: the keeper went away; its next start records the outcome of this call as unknown", file=sys.stderr)
     return status
 
 

@@ -43,9 +43,10 @@ def read_file(path: str) -> tuple[bytes | None, str | None]:
         return None, None
     except OSError as error:
         return None, error.strerror or "cannot be opened"
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return None, "not a regular file"
     with os.fdopen(descriptor, "rb") as opened:
-        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-            return None, "not a regular file"
         data = opened.read(LARGEST + 1)
     return (data, None) if len(data) <= LARGEST else (None, "larger than 1 MiB")
 

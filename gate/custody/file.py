@@ -28,7 +28,7 @@ def read(path: Path, custody: str) -> str:
 
 def write(path: Path, key: str, custody: str) -> None:
     """Store `key` in `path` at once or not at all, readable by the keeper only. Raises GateError `custody_failed`."""
-    whole = clean(key.encode(), custody)
+    whole = clean(key.encode("utf-8", "surrogatepass"), custody)
     fresh = path.with_name(path.name + ".new")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

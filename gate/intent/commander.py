@@ -16,6 +16,8 @@ from gate.errors import GateError
 _NEGATIVE_NUMBER = re.compile(r"-(\d+|\d*\.\d+)(e[+-]?\d+)?", re.ASCII)
 _WITH_VALUE = re.compile(r"(--[^=]+)=")
 _HELP = ("--help", "-h")
+_LONGEST_CLUSTER = 32
+_SHOWN = 40
 
 VERSION = "version"
 HELP = "help"
@@ -75,7 +77,11 @@ class Node:
 
     def option(self, flag: str) -> Option | None:
         """The option with exactly that flag."""
-        return next((option for option in self.options if flag in (option.long, option.short)), None)
+        return self.flags().get(flag)
+
+    def flags(self) -> dict[str, Option]:
+        """Every flag, long and short, and its option."""
+        return {flag: option for option in self.options for flag in (option.long, option.short) if flag is not None}
 
 
 class Word(NamedTuple):
@@ -160,9 +166,13 @@ class _Level:
 
     node: Node
     parsed: Parsed
+    flags: dict[str, Option] = field(init=False)
     rest: list[Word] = field(default_factory=list)
     operands: list[Word] = field(default_factory=list)
     unknown: list[Word] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.flags = self.node.flags()
 
     def read(self, words: list[Word]) -> tuple[list[Word], list[Word]]:
         self.rest = words[::-1]
@@ -183,7 +193,7 @@ class _Level:
         self.rest = []
 
     def _whole(self, word: Word) -> bool:
-        option = self.node.option(word.text) if _may_be_option(word.text) else None
+        option = self.flags.get(word.text) if _may_be_option(word.text) else None
         if option is None:
             return False
         if option.value == "required" or (option.value == "optional" and self._value_follows()):
@@ -200,21 +210,25 @@ class _Level:
 
     def _cluster(self, word: Word) -> bool:
         """`-vy` is `-v -y`; `-xVALUE` where x takes a value."""
-        text = word.text
-        option = self.node.option(text[:2]) if len(text) > 2 and text[0] == "-" and text[1] != "-" else None  # noqa: PLR2004
-        if option is None:
-            return False
-        if option.value == "none":
+        text, at = word.text, 1
+        # In one pass: what is left of a cluster only becomes a word again where a letter is no flag of this command.
+        # Nobody writes a long one, and each letter costs time in which the keeper serves nobody else.
+        while text[0:1] == "-" and len(text) > at + 1 and (option := self.flags.get("-" + text[at])) is not None:
+            if option.value != "none":
+                self._set(option, text[at + 1 :], {word.at})
+                return True
             self._set(option, True, {word.at})
-            self.rest.append(Word("-" + text[2:], word.at))
-        else:
-            self._set(option, text[2:], {word.at})
-        return True
+            at += 1
+            if at > _LONGEST_CLUSTER:
+                raise _malformed(self.parsed, f"more than {_LONGEST_CLUSTER} options in one word")
+        if at > 1:
+            self.rest.append(Word("-" + text[at:], word.at))
+        return at > 1
 
     def _joined(self, word: Word) -> bool:
         """`--table=messages`; commander does not take `--prod=true`."""
         match = _WITH_VALUE.match(word.text)
-        option = self.node.option(match[1]) if match else None
+        option = self.flags.get(match[1]) if match else None
         if match is None or option is None or option.value == "none":
             return False
         self._set(option, word.text[match.end() :], {word.at})
@@ -255,13 +269,13 @@ def _unknown_command(node: Node, parsed: Parsed, word: str) -> GateError:
     known = [name for command in node.commands for name in (command.name, *command.aliases)]
     return GateError(
         "unknown_command",
-        f"{_line(parsed)} has no command {word[:40]!r} that the gate knows{hint(word, known)}",
+        f"{_line(parsed)} has no command {word[:_SHOWN]!r} that the gate knows{hint(word[:_SHOWN], known)}",
         remedy="`gate convex help` lists Convex's commands; docs/contract.md says which ones the gate takes.",
     )
 
 
 def _unknown_option(node: Node, parsed: Parsed, word: str) -> GateError:
-    flag = (word.partition("=")[0] if word.startswith("--") else word[:2])[:40]
+    flag = (word.partition("=")[0] if word.startswith("--") else word[:2])[:_SHOWN]
     known = [option.long for option in node.options if option.refused is None]
     return GateError(
         "unknown_option",

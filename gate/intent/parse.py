@@ -14,6 +14,9 @@ from gate.intent.intent import UNKNOWN, Intent, Selection
 _ASSIGNMENT = re.compile(r"([a-zA-Z][a-zA-Z0-9_]*)=")
 # Stands in for the value of --admin-key wherever an intent goes.
 _HIDDEN = "***"
+# No command takes more, and every decision puts its names on record.
+_MOST_WORDS = 1000
+_LONGEST_NAME = 512
 
 
 def read_intent(argv: Sequence[str]) -> Intent:
@@ -23,6 +26,7 @@ def read_intent(argv: Sequence[str]) -> Intent:
     take, `key_in_argv` and `bad_env_file` where a credential or an env file would stay among the child's words.
     Source of effects and resources: docs/contract.md.
     """
+    _insist_bounded(argv)
     parsed = parse(ROOT, argv)
     child = _child_argv(argv, parsed)
     selection = _selection(parsed)
@@ -47,6 +51,7 @@ class _Meaning:
     stays: bool = False
 
     def name(self, dimension: str, value: str) -> None:
+        _insist_short(value)
         self.resources[dimension] = (value,)
 
     def push(self) -> None:
@@ -54,6 +59,7 @@ class _Meaning:
         self.resources = dict.fromkeys(EVERYTHING, UNKNOWN)
 
     def call(self, name: str) -> None:
+        _insist_short(name)
         self.function = canonical(name)
         effects = system_effects(self.function)
         self.kind_known = effects is not None
@@ -80,6 +86,24 @@ def _intent(
         stays=meaning.stays,
         options=shown,
     )
+
+
+def _insist_bounded(argv: Sequence[str]) -> None:
+    if len(argv) > _MOST_WORDS:
+        raise GateError(
+            "unknown_option",
+            f"no command takes {len(argv)} words",
+            remedy=f"Give at most {_MOST_WORDS}; quote the function's arguments as one.",
+        )
+
+
+def _insist_short(name: str) -> None:
+    if len(name) > _LONGEST_NAME:
+        raise GateError(
+            "unknown_option",
+            f"a name of {len(name)} characters is none of Convex's",
+            remedy=f"Names have at most {_LONGEST_NAME} characters.",
+        )
 
 
 def _word(parsed: Parsed) -> str:

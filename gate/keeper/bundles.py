@@ -1,35 +1,17 @@
 """Operations that change what counts: init, activation, keys. Signs nothing: people do that on their side."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from gate.config.activation import statement
 from gate.config.bundle import Bundle, load_bundle
 from gate.config.draft import draft
 from gate.errors import GateError
-from gate.keeper import report
+from gate.keeper import members, report
 from gate.keeper.active import stands
 from gate.keeper.difference import difference
 from gate.keeper.project import Project
 from gate.keeper.server import Message, Session
 from gate.policy.load import load_rules
-
-
-def octets(value: Any) -> bytes:
-    """Bytes out of a frame's latin-1 text. Raises GateError `usage`."""
-    try:
-        data: bytes = value.encode("latin-1")
-    except (AttributeError, UnicodeEncodeError) as error:
-        raise GateError("usage", "the door sent no proper file", remedy="Update the door.") from error
-    return data
-
-
-def files_of(message: Mapping[str, Any]) -> dict[str, bytes]:
-    """The files that a door sent with its message."""
-    sent = message.get("files")
-    if not isinstance(sent, dict):
-        raise GateError("usage", "the door sent no files", remedy="Update the door.")
-    return {path: octets(text) for path, text in sent.items()}
 
 
 def checked_bundle(files: Mapping[str, bytes]) -> Bundle:
@@ -46,18 +28,20 @@ async def init(project: Project, session: Session, message: Message) -> None:
     """
     texts = draft(
         project.name,
-        message["env"],
+        {name: str(value) for name, value in members.table(message, "env").items()},
         package=None,
-        convex_json=message["convex_json"],
-        human=message["human"],
-        public_key=message["public_key"],
+        convex_json=members.optional_table(message, "convex_json"),
+        human=members.text(message, "human"),
+        public_key=members.optional_text(message, "public_key"),
     )
+    if message.get("public_key") is not None:
+        checked_bundle({path: text.encode() for path, text in texts.items()})
     await session.send({"result": {"files": texts, "ledger": project.ledger.id}})
 
 
 async def prepare(project: Project, session: Session, message: Message) -> None:
     """Answer with what activating the sent files would change, and the statement to sign."""
-    bundle = checked_bundle(files_of(message))
+    bundle = checked_bundle(members.files(message))
     before = project.active.bundle
     text = statement(project.ledger.id, project.ledger.head, None if before is None else before.digest, bundle)
     await session.send(
@@ -79,10 +63,10 @@ async def commit(project: Project, session: Session, message: Message) -> None:
 
     Raises GateError `bundle_changed` when another activation came between, `bad_signature`, `not_a_signer`.
     """
-    bundle = checked_bundle(files_of(message))
-    signed = octets(message["statement"])
+    bundle = checked_bundle(members.files(message))
+    signed = members.octets(message.get("statement"))
     _insist_on_this_ledger(project, signed)
-    signers = await project.activate(bundle, signed, [octets(text) for text in message["signatures"]])
+    signers = await project.activate(bundle, signed, members.octets_list(message, "signatures"))
     await session.send(
         {"result": {"digest": bundle.digest, "signers": list(signers), "genesis": project.active.genesis}}
     )
@@ -91,7 +75,7 @@ async def commit(project: Project, session: Session, message: Message) -> None:
 async def set_key(project: Project, session: Session, message: Message) -> None:
     """Store a key where its custody keeps it. On record without the key."""
     report.insist_on_reader(project, session)
-    custody = str(message["custody"])
+    custody, key = members.text(message, "custody"), members.text(message, "key")
     bundle = project.active.bundle
     entries = {} if bundle is None else bundle.document.custody
     if custody not in entries:
@@ -101,7 +85,7 @@ async def set_key(project: Project, session: Session, message: Message) -> None:
             remedy=f"It lists: {', '.join(entries) or 'none'}. Activate the bundle that names it first.",
         )
     await project.record("key.set", custody, {"custody": custody, "uid": session.peer.uid})
-    project.keys.store(custody, entries[custody], str(message["key"]))
+    project.keys.store(custody, entries[custody], key)
     project.keys.forget()
     project.probed.clear()
     await session.send({"result": {"custody": custody}})

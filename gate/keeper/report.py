@@ -10,6 +10,7 @@ from gate.audit.verify import verify_database
 from gate.config.bundle import load_bundle
 from gate.errors import ConfigInvalid, GateError
 from gate.invocation import from_wire
+from gate.keeper import members
 from gate.keeper.project import NO_PROJECT, Project, enforcement
 from gate.keeper.server import Message, Session
 from gate.proxy import kinds
@@ -35,7 +36,7 @@ def insist_on_reader(project: Project, session: Session) -> None:
 
 async def whoami(project: Project, session: Session, message: Message) -> None:
     """Answer who the caller is to the gate and what is in force."""
-    invocation = from_wire(message["invocation"])
+    invocation = from_wire(members.table(message, "invocation"))
     caller = project.caller(invocation.principal, session.peer)
     ground = project.ground(session.peer)
     bundle = project.active.bundle
@@ -87,8 +88,7 @@ def draft_state(project: Project, files: Mapping[str, bytes] | None) -> str:
 
 
 def _files(message: Message) -> dict[str, bytes]:
-    sent = message.get("files")
-    return {path: text.encode("latin-1") for path, text in sent.items()} if isinstance(sent, dict) else {}
+    return {} if message.get("files") is None else members.files(message)
 
 
 def _registry(project: Project) -> Mapping[str, Any]:
@@ -116,7 +116,7 @@ def _draft(project: Project, message: Message) -> list[str]:
 
 async def _keys(project: Project, message: Message) -> list[str]:
     """Probe the key of every registered dev deployment, and that every other one is there."""
-    invocation, bundle = from_wire(message["invocation"]), project.active.bundle
+    invocation, bundle = from_wire(members.table(message, "invocation")), project.active.bundle
     found = []
     for name, entry in ({} if bundle is None else bundle.document.deployments).items():
         target = Target(name, entry.cls, entry.name, entry.url, entry.custody, "doctor")

@@ -9,7 +9,7 @@ from gate import world
 from gate.errors import GateError
 from gate.intent.intent import Intent
 from gate.invocation import Invocation, from_wire
-from gate.keeper import protocol
+from gate.keeper import members, protocol
 from gate.keeper.project import Project, Run
 from gate.keeper.server import Message, Session
 from gate.policy.decision import Decision
@@ -25,14 +25,14 @@ _REASONS = 20
 
 async def explain(project: Project, session: Session, message: Message) -> None:
     """Answer with the decision that `run` would begin with. Recorded, looks nothing up, runs nothing."""
-    decision = project.decide(from_wire(message["invocation"]), session.peer, world.new_id("dec"))
+    decision = project.decide(from_wire(members.table(message, "invocation")), session.peer, world.new_id("dec"))
     await _record(project, decision, session, runs=False)
     await session.send({"decision": decision.to_json()})
 
 
 async def run(project: Project, session: Session, message: Message) -> None:
     """Serve one invocation (docs/protocol.md, `run`): nothing starts unless its decision is durably on record."""
-    invocation = from_wire(message["invocation"])
+    invocation, active = from_wire(members.table(message, "invocation")), project.active
     decision, upstream = await _decide(project, invocation, session)
     answer = _answer(decision)
     allowed = decision.verdict == "allow" and answer is None
@@ -40,18 +40,38 @@ async def run(project: Project, session: Session, message: Message) -> None:
     if not allowed or decision.intent is None:
         await session.send({"decision": decision.to_json()} | ({} if answer is None else {"answer": answer}))
         return
-    lease = None if upstream is None else await _lease(project, decision, decision.intent, upstream)
-    live = Run(invocation, session.peer, decision, lease, asyncio.get_running_loop().create_future())
+    live = Run(invocation, session.peer, decision, None, asyncio.get_running_loop().create_future())
     project.runs[decision.id] = live
+    if project.active is not active:
+        # Another bundle came in force between the decision and its record.
+        project.cut_fallen()
     try:
-        outcome = await _serve(project, live, decision.intent, session)
-    except (protocol.Gone, GateError):
-        outcome = {"outcome": "unknown", "why": "the door left"}
+        outcome, refusal = await _attempt(project, live, decision.intent, upstream, session)
     finally:
         project.runs.pop(decision.id, None)
         await _end(project, live, "the invocation ended")
     await project.record("outcome", decision.id, {"decision": decision.id, **outcome, **_counts(live)})
+    if refusal is not None:
+        raise refusal
     await session.send({"recorded": decision.id})
+
+
+async def _attempt(
+    project: Project, live: Run, intent: Intent, upstream: Upstream | None, session: Session
+) -> tuple[Mapping[str, Any], GateError | None]:
+    """What came of a run that is on record, and the refusal that the door has to hear, if there is one."""
+    try:
+        if upstream is not None:
+            live.lease = await _lease(project, live.decision, intent, upstream)
+        start = await _start(project, live, intent)
+    except GateError as error:
+        return {"outcome": "not_started", "why": error.message}, error
+    try:
+        return await _serve(project, live, start, session), None
+    except protocol.Gone:
+        return {"outcome": "unknown", "why": "the door left"}, None
+    except GateError as error:
+        return {"outcome": "unknown", "why": error.message}, error
 
 
 def _answer(decision: Decision) -> str | None:
@@ -140,19 +160,19 @@ def _kinds(project: Project, intent: Intent, decision: Decision) -> frozenset[st
     return frozenset({known[intent.function]}) if intent.function in known else None
 
 
-async def _serve(project: Project, live: Run, intent: Intent, session: Session) -> Mapping[str, Any]:
+async def _start(project: Project, live: Run, intent: Intent) -> Message:
+    """What the door needs to start the child."""
+    return {
+        "argv": list(intent.child_argv),
+        "pins": await _pins(project, live),
+        "project": project.name,
+        "command": intent.command,
+    }
+
+
+async def _serve(project: Project, live: Run, start: Message, session: Session) -> Mapping[str, Any]:
     """Hand out the lease, wait until the child has ended or access has, and say what came of it."""
-    await session.send(
-        {
-            "decision": live.decision.to_json(),
-            "start": {
-                "argv": list(intent.child_argv),
-                "pins": await _pins(project, live),
-                "project": project.name,
-                "command": intent.command,
-            },
-        }
-    )
+    await session.send({"decision": live.decision.to_json(), "start": start})
     reading = asyncio.ensure_future(session.receive())
     waited: set[asyncio.Future[Any]] = {reading, live.cut}
     await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)

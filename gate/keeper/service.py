@@ -11,7 +11,7 @@ from gate import __version__, world
 from gate.audit.export import line_of
 from gate.config.bundle import bundle_paths, project_of
 from gate.errors import GateError
-from gate.keeper import bundles, report, runs
+from gate.keeper import bundles, members, report, runs
 from gate.keeper.project import NO_PROJECT, Project, open_project
 from gate.keeper.server import Handler, Message, Session
 
@@ -112,8 +112,9 @@ class Service:
 
 def gate_yaml_of(message: Mapping[str, Any]) -> bytes | None:
     """Bytes of gate.yaml that a door sent, inside an invocation or on their own; None: it stands in no project."""
-    sent = message.get("invocation", message).get("gate_yaml")
-    return None if sent is None else bundles.octets(sent)
+    holder = members.table(message, "invocation") if "invocation" in message else message
+    sent = holder.get("gate_yaml")
+    return None if sent is None else members.octets(sent)
 
 
 async def _paths(session: Session, message: Message) -> None:
@@ -123,13 +124,13 @@ async def _paths(session: Session, message: Message) -> None:
 
 async def _tail(project: Project, session: Session, message: Message) -> None:
     report.insist_on_reader(project, session)
-    entries = await asyncio.to_thread(project.ledger.tail, min(int(message.get("count", 20)), _PAGE))
+    entries = await asyncio.to_thread(project.ledger.tail, min(members.number(message, "count", 20), _PAGE))
     await session.send({"result": {"events": [line_of(entry) for entry in entries]}})
 
 
 async def _show(project: Project, session: Session, message: Message) -> None:
     report.insist_on_reader(project, session)
-    entries = await asyncio.to_thread(lambda: project.ledger.read(subject=str(message.get("id"))))
+    entries = await asyncio.to_thread(lambda: project.ledger.read(subject=members.text(message, "id")))
     if not entries:
         raise GateError("usage", "no event of that id is on record", remedy="See `gate audit tail`.")
     await session.send({"result": {"events": [line_of(entry) for entry in entries]}})
@@ -138,6 +139,6 @@ async def _show(project: Project, session: Session, message: Message) -> None:
 async def _export(project: Project, session: Session, message: Message) -> None:
     """Page by page, so that a ledger of any size passes through frames of a limited one."""
     report.insist_on_reader(project, session)
-    after = int(message.get("after", 0))
+    after = members.number(message, "after", 0)
     entries = await asyncio.to_thread(lambda: project.ledger.read(after=after, limit=_PAGE))
     await session.send({"result": {"events": [line_of(entry) for entry in entries], "head": project.ledger.head}})

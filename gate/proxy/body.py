@@ -13,23 +13,26 @@ from aiohttp import web
 
 from gate.proxy.refusal import Refused
 
+# What a push may weigh, and every other request: a small text can become a thousand times its size in memory.
 LARGEST = 64 * 1024 * 1024
+COMMON = 8 * 1024 * 1024
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Above this, parsing would hold up the other leases.
+# Above this, or when its size is not known yet, parsing would hold up the other leases.
 _INLINE = 64 * 1024
 _STEP = 64 * 1024
 
 
-async def read_object(request: web.BaseRequest, largest: int = LARGEST) -> dict[str, Any]:
-    """The JSON object that `request` carries, of at most `largest` bytes on the wire and LARGEST expanded.
+async def read_object(request: web.BaseRequest, largest: int = COMMON) -> dict[str, Any]:
+    """The JSON object that `request` carries, of at most `largest` bytes, on the wire and expanded.
 
     Raises Refused for anything else: another encoding, a repeated name, NaN, text that is not UTF-8.
     """
     raw = await _read(request, largest)
     encoding = request.headers.get("Content-Encoding", "identity")
-    return await _aside(len(raw), _parse, raw, encoding)
+    size = len(raw) if encoding == "identity" else largest
+    return await _aside(size, _parse, raw, encoding, largest)
 
 
 async def write_object(message: dict[str, Any], size: int) -> bytes:
@@ -52,9 +55,9 @@ async def _read(request: web.BaseRequest, largest: int) -> bytes:
     return bytes(data)
 
 
-def _parse(raw: bytes, encoding: str) -> dict[str, Any]:
+def _parse(raw: bytes, encoding: str, largest: int) -> dict[str, Any]:
     try:
-        text = _expand(raw, encoding).decode("utf-8")
+        text = _expand(raw, encoding, largest).decode("utf-8")
         message = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
     except (ValueError, RecursionError, brotli.error) as error:
         raise Refused("the request body is not one plain JSON object") from error
@@ -63,7 +66,7 @@ def _parse(raw: bytes, encoding: str) -> dict[str, Any]:
     return message
 
 
-def _expand(raw: bytes, encoding: str) -> bytes:
+def _expand(raw: bytes, encoding: str, largest: int) -> bytes:
     if encoding == "identity":
         return raw
     if encoding != "br":
@@ -71,7 +74,7 @@ def _expand(raw: bytes, encoding: str) -> bytes:
     decoder, out = brotli.Decompressor(), bytearray()
     out += decoder.process(raw, output_buffer_limit=_STEP)
     while not decoder.is_finished():
-        if len(out) > LARGEST:
+        if len(out) > largest:
             raise Refused("the request expands to more than the gate takes", status=413)
         more = decoder.process(b"", output_buffer_limit=_STEP)
         if not more and decoder.can_accept_more_data():

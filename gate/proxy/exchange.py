@@ -92,7 +92,8 @@ async def _prepare(request: web.BaseRequest, route: Route, entry: Entry) -> Outg
         if request.can_read_body:
             outgoing.data, outgoing.length = request.content.iter_any(), _length(request)
         return outgoing
-    message = await bodies.read_object(request)
+    pushes = functions.DEPLOY in entry.lease.scope.effects
+    message = await bodies.read_object(request, bodies.LARGEST if pushes else bodies.COMMON)
     _swap(message, route, entry)
     _inspect(message, route, entry.lease.scope, outgoing)
     outgoing.data = await bodies.write_object(message, request.content.total_bytes)
@@ -107,7 +108,7 @@ def _length(request: web.BaseRequest) -> str | None:
 
 
 def _swap(message: dict[str, Any], route: Route, entry: Entry) -> None:
-    """Put the real key where the credential stands; both carriers of a request have to agree."""
+    """Put the real key where Convex reads it and nowhere else; both carriers of a request have to agree."""
     if "adminKey" not in message:
         if route.body == "key":
             raise Refused("the request body carries no credential")
@@ -115,7 +116,10 @@ def _swap(message: dict[str, Any], route: Route, entry: Entry) -> None:
     key = message["adminKey"]
     if not isinstance(key, str) or not same(key, entry.lease.credential):
         raise Refused("header and body carry different credentials")
-    message["adminKey"] = entry.lease.upstream.key
+    if route.body == "key":
+        message["adminKey"] = entry.lease.upstream.key
+    else:
+        del message["adminKey"]
 
 
 def _inspect(message: dict[str, Any], route: Route, scope: Scope, outgoing: Outgoing) -> None:
@@ -147,7 +151,7 @@ def _inspect_variables(message: Mapping[str, Any], scope: Scope) -> None:
     if not isinstance(changes, list) or not all(isinstance(change, Mapping) for change in changes):
         raise Refused("the changes are malformed")
     names = [change.get("name") for change in changes]
-    if scope.variables is not None and not all(isinstance(name, str) and name in scope.variables for name in names):
+    if not all(functions.among(name, scope.variables) for name in names):
         raise Refused("the variables are not those that were decided")
 
 
@@ -155,10 +159,14 @@ def _inspect_import(message: Mapping[str, Any], scope: Scope) -> None:
     settings = message.get("import")
     if not isinstance(settings, Mapping):
         raise Refused("the import is malformed")
-    if scope.tables is not None and settings.get("tableName") not in scope.tables:
+    component = settings.get("componentPath")
+    if not isinstance(component, str | None):
+        raise Refused("the import is malformed")
+    functions.check_component(component, scope)
+    # A zip brings tables of its own, and this mode empties those that are not imported.
+    every = settings.get("format") == "zip" or settings.get("mode") == "replaceAll"
+    if scope.tables is not None and (every or not functions.among(settings.get("tableName"), scope.tables)):
         raise Refused("the table is not one that was decided")
-    if scope.components is not None and (settings.get("componentPath") or "") not in scope.components | {""}:
-        raise Refused("the component is not the one that was decided")
 
 
 def _inspect_test(message: Mapping[str, Any], scope: Scope) -> None:

@@ -105,7 +105,7 @@ def read_call(message: Mapping[str, Any], path: str) -> Call:
 
 def check(call: Call, scope: Scope) -> None:
     """Return only when `scope` covers `call`. Raises Refused, naming what is missing."""
-    _check_component(call, scope)
+    check_component(call.component, scope)
     if call.path.startswith("_system/"):
         _check_helper(call, scope)
     elif scope.command not in _CALLERS:
@@ -145,13 +145,19 @@ def check_untyped(call: Call, scope: Scope) -> None:
         raise Refused(f"{call.path} may turn out to be a mutation, which needs {WRITE}")
 
 
-def _check_component(call: Call, scope: Scope) -> None:
-    if not call.component:
+def check_component(component: str | None, scope: Scope) -> None:
+    """Return only when `scope` covers what happens inside `component`; None or empty: in the app itself."""
+    if not component:
         allowed = not scope.components or "" in scope.components
     else:
-        allowed = scope.components is None or call.component in scope.components
+        allowed = scope.components is None or component in scope.components
     if not allowed:
         raise Refused("the component is not the one that was decided")
+
+
+def among(name: object, names: frozenset[str] | None) -> bool:
+    """Whether `name`, any JSON value of a request, is one of `names`; None: any is."""
+    return names is None or (isinstance(name, str) and name in names)
 
 
 def _check_helper(call: Call, scope: Scope) -> None:
@@ -167,11 +173,14 @@ def _check_helper(call: Call, scope: Scope) -> None:
 
 
 def _check_resource(call: Call, helper: Helper, scope: Scope) -> None:
-    if helper.table is not None and scope.tables is not None and call.arguments.get(helper.table) not in scope.tables:
+    # Convex's own functions take a component by its id too, which no decision knows.
+    if call.arguments.get("componentId") is not None and scope.components is not None:
+        raise Refused("the component is not the one that was decided")
+    if helper.table is not None and not among(call.arguments.get(helper.table), scope.tables):
         raise Refused("the table is not one that was decided")
-    if scope.variables is None:
-        return
-    if helper.every or (helper.variable is not None and call.arguments.get(helper.variable) not in scope.variables):
+    if helper.variable is not None and not among(call.arguments.get(helper.variable), scope.variables):
+        raise Refused("the variables are not those that were decided")
+    if helper.every and scope.variables is not None:
         raise Refused("the variables are not those that were decided")
 
 

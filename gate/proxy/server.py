@@ -15,6 +15,7 @@ from gate.errors import GateError
 from gate.proxy import control_plane, exchange, sync
 from gate.proxy.book import Book, Entry
 from gate.proxy.lease import Lease
+from gate.proxy.listener import Busy, Listener
 from gate.proxy.refusal import Refused
 from gate.proxy.routes import SYNC
 from gate.proxy.upstream import Pool
@@ -39,6 +40,7 @@ class Proxy:
     port: int = 0
     _book: Book = field(default_factory=Book)
     _pool: Pool = field(default_factory=Pool)
+    _busy: Busy = field(default_factory=Busy)
     _runner: web.ServerRunner | None = None
 
     @classmethod
@@ -48,7 +50,7 @@ class Proxy:
         Raises GateError `keeper_unavailable` when the port is taken.
         """
         proxy = cls(on_refused)
-        server = web.Server(proxy._serve, access_log=None, logger=_SILENT, auto_decompress=False)
+        server = Listener(proxy._serve, proxy._busy, access_log=None, logger=_SILENT, auto_decompress=False)
         runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await runner.setup()
         try:
@@ -128,7 +130,8 @@ class Proxy:
         assert task is not None  # noqa: S101 - aiohttp runs handlers in tasks
         entry.exchanges[task] = transport
         try:
-            return await exchange.forward(request, entry, user, self._pool)
+            with self._busy.hold(transport):
+                return await exchange.forward(request, entry, user, self._pool)
         except Refused as refused:
             return exchange.shape(path, self._refused(entry, refused))
         finally:
@@ -141,7 +144,8 @@ class Proxy:
         client = sync.Client(socket)
         introduced = await sync.introduce(client, self._book)
         if introduced is not None:
-            await self._relay(client, introduced, request.raw_path)
+            with self._busy.hold(request.transport):
+                await self._relay(client, introduced, request.raw_path)
         return socket
 
     async def _relay(self, client: sync.Client, introduced: sync.Introduced, path: str) -> None:

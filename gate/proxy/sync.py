@@ -24,7 +24,8 @@ from gate.proxy.upstream import Pool
 Message = dict[str, Any]
 _FIRST_SECONDS = 2.0
 _FAREWELL_SECONDS = 0.05
-LARGEST = 16 * 1024 * 1024
+# More than the CLI's words can hold; a message is parsed where every other lease waits.
+LARGEST = 1024 * 1024
 _LARGEST_ANSWER = 64 * 1024 * 1024
 _PASSING = frozenset({"Connect", "Event"})
 _NEVER = {"querySet": 0, "ts": "AAAAAAAAAAA=", "identity": 0}
@@ -184,7 +185,7 @@ async def introduce(client: Client, book: Book) -> Introduced | None:
                 first.append(message)
                 if message.get("type") == "Authenticate":
                     return Introduced(_named(message, book), first)
-                _insist_on_connect(message, client)
+                _insist_on_connect(message, client, len(first))
     except TimeoutError:
         await client.socket.close()
     except Refused as refused:
@@ -220,10 +221,10 @@ def _named(message: Message, book: Book) -> Entry:
     return book.by_credential(value if isinstance(value, str) else "")
 
 
-def _insist_on_connect(message: Message, client: Client) -> None:
+def _insist_on_connect(message: Message, client: Client, number: int) -> None:
     if message.get("type") == "ModifyQuerySet":
         client.note(message)
-    if message.get("type") != "Connect":
+    if message.get("type") != "Connect" or number > 1:
         raise Refused("the socket has not authenticated")
 
 

@@ -7,6 +7,8 @@ import re
 
 from gate.errors import GateError
 
+# Doors send no larger file; a keeper that read one would serve nobody meanwhile.
+_LARGEST = 1024 * 1024
 # A file with more blank in one place takes the grammar's backtracking quadratic time, here as in JavaScript.
 _MOST_BLANK = 128
 _TOO_BLANK = re.compile(rf"\s{{{_MOST_BLANK + 1}}}")
@@ -34,7 +36,7 @@ def parse(data: bytes, name: str) -> dict[str, str]:
     """The variables in `data`, content of the env file `name`, as dotenv's `parse` gives them; the last of a name wins.
 
     Raises GateError `bad_env_file` for what cannot be read exactly as Convex would: no UTF-8, a NUL (cut off in a
-    process's environment), or a stretch of blank so long that reading it is an attack.
+    process's environment), or a size or a stretch of blank so large that reading it is an attack.
     """
     text = _text(data, name).replace("\r\n", "\n").replace("\r", "\n")
     values: dict[str, str] = {}
@@ -46,6 +48,8 @@ def parse(data: bytes, name: str) -> dict[str, str]:
 
 
 def _text(data: bytes, name: str) -> str:
+    if len(data) > _LARGEST:
+        raise bad_env_file(name, "is larger than 1 MiB")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

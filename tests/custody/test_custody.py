@@ -51,7 +51,7 @@ async def test_storing_again_replaces_at_once(ring: KeyRing) -> None:
     assert [path.name for path in (ring.state / "keys").iterdir()] == ["dev"]
 
 
-@pytest.mark.parametrize("key", ["", "two\nlines", "blank in it", "caf\u00e9", "nul\0", "x" * 70_000])
+@pytest.mark.parametrize("key", ["", "two\nlines", "blank in it", "caf\u00e9", "nul\0", "x" * 70_000, "\udc80"])
 def test_what_is_no_key_is_not_stored(ring: KeyRing, key: str) -> None:
     with pytest.raises(GateError, match="does not hold a key"):
         ring.store("dev", entry(file="keys/dev"), key)

@@ -167,6 +167,13 @@ def test_the_bundle_of_the_contract_loads() -> None:
     load_rules(bundle)
 
 
+def test_the_policy_of_the_language_page_loads() -> None:
+    """In the same bundle, its examples included."""
+    files = examples()
+    files["policies/production.yaml"] = fences((DOCS / "policy.md").read_text(encoding="utf-8"), "yaml")[0].encode()
+    load_rules(load_bundle(files))
+
+
 def test_the_policies_of_the_contract_are_those_that_are_shipped() -> None:
     """No third version of them."""
     shown = examples()

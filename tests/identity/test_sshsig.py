@@ -173,7 +173,8 @@ def test_weak_and_malformed_keys_are_refused() -> None:
         lambda text: text.replace(b"U1NI", b"U1N!", 1),
         lambda text: armor(unarmor(text), width=200),
         lambda text: armor(text * 100),
-        lambda text: text.replace(b"=\n", b"\n"),
+        # Padding taken away, or added where there is none.
+        lambda text: text.replace(b"=\n", b"\n") if b"=" in text else text.replace(b"\n-----END", b"=\n-----END"),
     ],
 )
 def test_armor_is_taken_in_one_form(spoil) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001

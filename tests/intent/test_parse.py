@@ -1,5 +1,7 @@
 """Command lines as intents: effects, resources, what the child gets, and what is refused."""
 
+import time
+
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -284,3 +286,31 @@ def test_columns_of_the_table_are_words_of_the_vocabulary() -> None:
     for command in COMMANDS:
         assert set(command.effects) <= EFFECTS
         assert set(command.resources) <= set(DIMENSIONS)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data", *["x"] * 1000],
+        ["data", "x" * 513],
+        ["run", "x" * 513],
+        ["run", "f", "--component", "x" * 513],
+        ["env", "set", "X" * 513 + "=1"],
+        ["deploy", "-" + "v" * 33],
+        ["deploy", "-" + "vy" * 1_000_000],
+        ["x" * 1_000_000],
+    ],
+    ids=["words", "table", "function", "component", "variable", "cluster", "long cluster", "command"],
+)
+def test_what_would_fill_the_record_or_the_keepers_time_is_refused(words: list[str]) -> None:
+    before = time.process_time()
+    with pytest.raises(GateError) as refused:
+        read_intent(words)
+    assert refused.value.code in {"unknown_option", "unknown_command"}
+    assert len(refused.value.message) < 200
+    assert time.process_time() - before < 0.5
+
+
+@pytest.mark.parametrize("word", ["-vvyv", "-" + "v" * 32])
+def test_clusters_are_their_letters(word: str) -> None:
+    assert read_intent(["deploy", word]).options.keys() <= {"verbose", "yes"}

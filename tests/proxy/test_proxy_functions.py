@@ -127,6 +127,8 @@ def test_what_was_decided_passes(asked: Call, of: Scope) -> None:
         (call("messages:list"), scope("run", VIEW, components=["billing"]), "component"),
         (call("_system/cli/tableData:default", table="users"), scope("data", VIEW, tables=["messages"]), "table"),
         (call("_system/cli/tableData:default"), scope("data", VIEW, tables=["messages"]), "table"),
+        (call("_system/cli/tableData:default", table=["messages"]), scope("data", VIEW, tables=["messages"]), "table"),
+        (call("_system/cli/tableData:default", componentId="k1"), scope("data", VIEW, components=[]), "component"),
         (call("_system/cli/tableData:default", table="a"), scope("run", VIEW), "not part of run"),
         (call("_system/cli/tables:default"), scope("data"), "needs deployment:data:view"),
         (
@@ -135,6 +137,11 @@ def test_what_was_decided_passes(asked: Call, of: Scope) -> None:
             "variables",
         ),
         (call("_system/cli/queryEnvironmentVariables:get"), scope("env get", ENV_VIEW, variables=["A"]), "variables"),
+        (
+            call("_system/cli/queryEnvironmentVariables:get", name={"A": 1}),
+            scope("env get", ENV_VIEW, variables=["A"]),
+            "variables",
+        ),
         (
             call("_system/cli/queryEnvironmentVariables:default"),
             scope("run", "deployment:deploy", functions=["_system/cli/queryEnvironmentVariables:default"]),

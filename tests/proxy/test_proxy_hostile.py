@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -14,6 +15,7 @@ from leases import AS_USER, DEPLOY, ENV_WRITE, IMPORT, KEY, TEST_QUERY, TOKEN, V
 
 from gate.demo.standin import StandIn
 from gate.errors import GateError
+from gate.proxy import listener
 from gate.proxy.lease import Lease, Scope
 from gate.proxy.server import Proxy
 
@@ -152,6 +154,28 @@ async def test_raw_oddities_do_not_reach_the_deployment(proxy: Proxy, deployment
             "/api/import/finish_upload",
             {"import": {"tableName": "b", "componentPath": "billing"}},
             "component",
+        ),
+        (scope("import", *IMPORT), "/api/import/finish_upload", {"import": {"componentPath": ["x"]}}, "malformed"),
+        (
+            scope("import", *IMPORT, components=["billing"]),
+            "/api/import/finish_upload",
+            {"import": {"tableName": "b"}},
+            "component",
+        ),
+        *(
+            (
+                scope("import", *IMPORT, tables=["a"]),
+                "/api/import/finish_upload",
+                {"import": {"tableName": "a"} | more},
+                "table",
+            )
+            for more in ({"format": "zip"}, {"mode": "replaceAll"}, {"tableName": ["a"]}, {"tableName": None})
+        ),
+        (
+            scope("env set", ENV_WRITE, variables=["A"]),
+            "/api/update_environment_variables",
+            {"changes": [{"name": ["A"], "value": ""}]},
+            "not those that were decided",
         ),
         (
             scope("run", VIEW, TEST_QUERY, components=[]),
@@ -403,12 +427,40 @@ async def fails(http: aiohttp.ClientSession, *messages: Any) -> str | None:
 CREDENTIAL = f"dev:happy-otter-123|{TOKEN}"
 
 
+async def test_only_a_push_may_be_large(proxy: Proxy, deployment: StandIn, http: aiohttp.ClientSession) -> None:
+    ours = opened(proxy, deployment.url, QUERY)
+    bomb = brotli.compress(b'{"args":[' + b"{}," * (3 * MEBIBYTE) + b"{}]}", quality=1)
+    asked = http.post("/api/function", data=bomb, headers=bearer(ours) | {"Content-Encoding": "br"})
+    status, why = await error_of(await asked)
+    assert (status, "expands to more" in why) == (560, True)
+    assert deployment.requests == []
+
+
+async def test_the_real_key_goes_where_convex_reads_it_only(
+    proxy: Proxy, deployment: StandIn, http: aiohttp.ClientSession
+) -> None:
+    ours = opened(proxy, deployment.url, QUERY)
+    answer = await http.post("/api/function", json=LIST | {"adminKey": CREDENTIAL}, headers=bearer(ours))
+    assert answer.status == 200
+    assert "adminKey" not in deployment.requests[0].body
+
+
+async def test_strangers_cannot_make_the_proxy_expand_or_read_much(http: aiohttp.ClientSession) -> None:
+    bomb = brotli.compress(b" " * MEBIBYTE, quality=1)
+    answer = await http.post("/api/deployment/url_for_key", data=bomb, headers={"Content-Encoding": "br"})
+    assert answer.status == 413
+    async with http.ws_connect("/api/1.48.0/sync") as socket:
+        await socket.send_str("x" * (MEBIBYTE + 1))
+        assert (await socket.receive()).type in {WSMsgType.CLOSE, WSMsgType.CLOSED}
+
+
 @pytest.mark.parametrize(
     ("messages", "why"),
     [
         ((CONNECT, watch("messages:list")), "authenticated"),
         ((watch("messages:list"), watch("messages:list")), "authenticated"),
         ((CONNECT, {"type": "Event"}, watch("messages:list")), "authenticated"),
+        ((CONNECT, CONNECT, watch("messages:list")), "authenticated"),
         ((CONNECT, authenticate(KEY), watch("messages:list")), "not one of a lease"),
         ((CONNECT, authenticate(CREDENTIAL, tokenType="User"), watch("messages:list")), "user's own"),
         ((CONNECT, {"type": "Authenticate", "tokenType": "None"}, watch("messages:list")), "not one of a lease"),
@@ -604,3 +656,26 @@ async def test_the_default_callback_takes_refusals(
     ours = opened(proxy, deployment.url, QUERY)
     await http.get("/api/nowhere", headers=bearer(ours))
     assert seen == [(ours.id, "this route is not one that the gate lets through")]
+
+
+async def test_idle_connections_take_no_place_from_others(
+    proxy: Proxy, deployment: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "MOST", 3)
+    ours = opened(proxy, deployment.url, QUERY)
+    async with aiohttp.ClientSession(proxy.url) as http, http.ws_connect("/api/1.48.0/sync") as socket:
+        await socket.send_json(CONNECT)
+        await socket.send_json(authenticate(ours.credential))
+        await socket.send_json(watch("messages:list"))
+        assert "first" in (await socket.receive()).data
+        idle = [await asyncio.open_connection("127.0.0.1", proxy.port) for _ in range(10)]
+        async with asyncio.timeout(5):
+            for reader, _ in idle[:7]:
+                with suppress(ConnectionError):
+                    assert await reader.read() == b""
+        assert not any(reader.at_eof() for reader, _ in idle[8:])
+        assert (await http.post("/api/function", json=LIST, headers=bearer(ours))).status == 200
+        await socket.send_json(watch("messages:list", queryId=8) | {"baseVersion": 1, "newVersion": 2})
+        assert "first" in (await socket.receive()).data
+        for _, writer in idle:
+            writer.close()

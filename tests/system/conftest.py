@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from system_kit import Project, in_force
+from system_kit import Project, in_force, keep
 
 from gate.demo.stage import stage
 
@@ -13,6 +13,7 @@ from gate.demo.stage import stage
 def project(node_modules: Path) -> Iterator[Project]:
     """An activated project with its keys stored and its keeper running."""
     with stage(node_modules) as made:
+        keep(made)
         yield in_force(made)
 
 
@@ -20,4 +21,5 @@ def project(node_modules: Path) -> Iterator[Project]:
 def shared(node_modules: Path) -> Iterator[Project]:
     """The same for tests that leave nothing behind which the next one would see."""
     with stage(node_modules) as made:
+        keep(made)
         yield in_force(made)

@@ -6,11 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from gate import __version__
@@ -43,13 +45,17 @@ class Project:
         """Address of the self-hosted entry `own`: the stand-in of dev by its other name."""
         return self.made.dev.url.replace("127.0.0.1", "localhost")
 
+    @staticmethod
+    def command(*words: str) -> list[str]:
+        return [sys.executable, "-I", "-m", "gate", *words]
+
     def environment(self, **more: str) -> dict[str, str]:
         return {**tools.environment(self.state), **more}
 
     def gate(self, *words: str, cwd: Path | None = None, stdin: str = "", **more: str) -> Came:
         """`gate WORDS` to its end, with the variables `more`."""
         done = subprocess.run(
-            [sys.executable, "-I", "-m", "gate", *words],
+            self.command(*words),
             cwd=cwd or self.made.work,
             env=self.environment(**more),
             input=stdin,
@@ -64,7 +70,7 @@ class Project:
     def door(self, *words: str, cwd: Path | None = None, **more: str) -> Iterator[subprocess.Popen[str]]:
         """`gate WORDS` in a session of its own, to be talked to; whatever is left of it ends with the block."""
         with subprocess.Popen(
-            [sys.executable, "-I", "-m", "gate", *words],
+            self.command(*words),
             cwd=cwd or self.made.work,
             env=self.environment(**more),
             stdin=subprocess.DEVNULL,
@@ -81,7 +87,7 @@ class Project:
     @contextmanager
     def live(self, *, token_to: Path | None = None) -> Iterator["Live"]:
         """A call that runs until it is ended: its child is a forged CLI that only waits and shows its credential."""
-        forged = forge(self.made.work / "waiting", _WAITS)
+        forged = waiting(self.made.work / "waiting")
         with self.door("convex", "run", "messages:list", cwd=forged) as process:
             assert process.stdout is not None
             line = process.stdout.readline()
@@ -93,8 +99,7 @@ class Project:
 
     def keeper_pid(self) -> int:
         """Process id of the keeper that runs."""
-        status = self.gate("--json", "keeper", "status")
-        return int(json.loads(status.out)["pid"])
+        return int(self.ask("status")["result"]["pid"])
 
     def kill_keeper(self) -> None:
         """SIGKILL the keeper, and return when it is gone."""
@@ -102,16 +107,27 @@ class Project:
         os.kill(pid, signal.SIGKILL)
         assert until(lambda: gone(pid))
 
-    def events(self) -> list[Any]:
-        """Bodies of every event on record."""
-        came = self.gate("audit", "export")
-        assert came.code == 0, came.err
-        return [json.loads(json.loads(line)["body"]) for line in came.out.splitlines()]
+    def ensure_keeper(self) -> None:
+        """Have a door start the keeper where none answers."""
+        try:
+            self.keeper_pid()
+        except (OSError, protocol.Gone):
+            assert self.gate("whoami").code == 0
 
-    def outcomes(self) -> dict[str, list[str]]:
-        """For every decision that let something run: the outcomes on record."""
+    def events(self, after: int = 0) -> list[Any]:
+        """Bodies of every event behind number `after`."""
+        self.ensure_keeper()
+        found: list[Any] = []
+        yaml = (self.made.work / "gate.yaml").read_text()
+        while lines := self.ask("audit.export", {"gate_yaml": yaml, "after": after})["result"]["events"]:
+            found += [json.loads(json.loads(line)["body"]) for line in lines]
+            after = found[-1]["seq"]
+        return found
+
+    def outcomes(self, after: int = 0) -> dict[str, list[str]]:
+        """For every decision behind number `after` that let something run: the outcomes on record."""
         found: dict[str, list[str]] = {}
-        for body in self.events():
+        for body in self.events(after):
             if body["type"] == "decision" and body["runs"]:
                 found[body["id"]] = []
             elif body["type"] == "outcome":
@@ -122,11 +138,15 @@ class Project:
         """A connection of an untrusted client to the keeper that runs."""
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(20)
-        with places.Address(places.socket_in(str(self.state))) as address:
-            connection.connect(address)
+        try:
+            with places.Address(places.socket_in(str(self.state))) as address:
+                connection.connect(address)
+        except OSError:
+            connection.close()
+            raise
         return connection
 
-    def ask(self, op: str, *, version: str = __version__, **members: object) -> dict[str, Any]:
+    def ask(self, op: str, members: Mapping[str, object] = MappingProxyType({}), *, version: str = __version__) -> Any:
         """First answer to one raw operation."""
         with self.connect() as connection:
             protocol.send(connection, {"gate": version, "op": op, **members})
@@ -161,6 +181,7 @@ def in_force(made: Stage) -> Project:
     project = Project(made)
     config = made.work / "gate.yaml"
     text = config.read_text().replace("principals:\n", _OWN.format(url=project.own_url))
+    text = text.replace("custody: dev}", "custody: dev, team: acme, slug: chat}")
     config.write_text(text + "  own: {file: keys/own}\n")
     for words, stdin in (
         (("activate", "--key", str(made.person)), ""),
@@ -181,6 +202,11 @@ def forge(folder: Path, script: str, env_local: str = "CONVEX_DEPLOYMENT=dev:hap
     (package / "bin" / "main.js").write_text(script)
     (folder / ".env.local").write_text(env_local)
     return folder
+
+
+def waiting(folder: Path) -> Path:
+    """A folder whose Convex CLI shows what it was given and waits to be ended."""
+    return forge(folder, _WAITS)
 
 
 def last(came: Came) -> str:
@@ -211,3 +237,15 @@ def gone(pid: int) -> bool:
 def decision_of(came: Came) -> Mapping[str, Any]:
     """The decision object that a refused `--json` call printed first."""
     return dict(json.loads(came.err.splitlines()[0]))
+
+
+def keep(made: Stage) -> None:
+    """Start the stage's keeper by hand, so that what it does is measured too; it is reaped when it ends."""
+    ready, keeper_end = os.pipe()
+    words = [sys.executable, "-m", "gate", "keeper", "run", "--ready-fd", str(keeper_end)]
+    environment = tools.environment(made.folder / "state")
+    keeper = subprocess.Popen(words, cwd=made.folder, env=environment, pass_fds=[keeper_end])
+    os.close(keeper_end)
+    os.read(ready, 1)
+    os.close(ready)
+    threading.Thread(target=keeper.wait, daemon=True).start()

@@ -60,7 +60,7 @@ def test_reads_any_text_as_javascript_does(js_dotenv: Ask, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"A=\xff", b"A=b\0c", "A=b".encode("utf-16"), b"\xed\xa0\x80", b"A=" + b" " * 300 + b"b"]
+    "data", [b"A=\xff", b"A=b\0c", "A=b".encode("utf-16"), b"\xed\xa0\x80", b"A=" + b" " * 300 + b"b", b"#" * 1_048_577]
 )
 def test_refuses_what_it_cannot_read_exactly(data: bytes) -> None:
     with pytest.raises(GateError) as refusal:

@@ -1,0 +1,333 @@
+"""A keeper under a user of its own, and callers who are somebody else: what they can reach, and what they cannot.
+
+Everything is mounted in a namespace of its own: nothing of this machine's /etc, /run or /var/lib is touched.
+"""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from system_kit import Project, last, until, waiting
+
+from gate import __version__
+from gate.demo.stage import DEV_KEY, PROD_KEY, Came, Stage, stage
+
+_NEEDS = ("unshare", "nsenter", "setpriv", "mount")
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or not all(map(shutil.which, _NEEDS)), reason="becomes other users and mounts: wants root"
+)
+
+KEEPER, CALLER, OTHER = 64001, 64002, 64003
+_SECRETS = [key.rpartition("|")[2] for key in (DEV_KEY, PROD_KEY)]
+_SET_UP = """\
+set -e
+own=$1 keeper=$2; shift 2
+mount -t tmpfs -o mode=755 none "$own"
+mkdir "$own/etc"
+cp -a /etc/. "$own/etc"
+mkdir -p "$own/etc/gate"
+mount --bind "$own/etc" /etc
+mount -t tmpfs -o mode=755 none /run
+mount -t tmpfs -o mode=755 none /var/lib
+mkdir -m 755 /run/gate
+mkdir -m 700 /var/lib/gate
+chown "$keeper" /run/gate /var/lib/gate
+count=0
+while [ $# -gt 0 ]; do
+    count=$((count + 1))
+    mkdir "$own/$count"
+    mount --bind "$2" "$own/$count"
+    mount -t tmpfs -o mode=755 none "$1"
+    mkdir -p "$2"
+    mount --bind "$own/$count" "$2"
+    shift 2
+done
+echo ready
+exec sleep infinity
+"""
+_ASK = """\
+import socket, sys, json
+from gate.keeper import protocol
+connection = socket.socket(socket.AF_UNIX)
+connection.connect("/run/gate/keeper.sock")
+protocol.send(connection, json.loads(sys.argv[1]))
+print(json.dumps(protocol.receive(connection)))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine of its own with an installed keeper, process `keeper`; `inside` is a process that stands in it."""
+
+    made: Stage
+    inside: int
+    keeper: int
+
+    def words(
+        self, uid: int, *command: str, cwd: Path | None = None, env: Mapping[str, str] | None = None
+    ) -> list[str]:
+        home = self.made.folder / f"home-{uid}"
+        variables = {"PATH": os.environ["PATH"], "HOME": str(home), "GATE_PRINCIPAL": "agent:codex", **(env or {})}
+        settings = [f"{name}={value}" for name, value in variables.items()]
+        return [*become(self.inside, uid), "env", "-i", "-C", str(cwd or self.made.work), *settings, *command]
+
+    def run(self, uid: int, *command: str, stdin: str = "", cwd: Path | None = None) -> Came:
+        done = subprocess.run(
+            self.words(uid, *command, cwd=cwd), input=stdin, capture_output=True, text=True, check=False, timeout=60
+        )
+        return Came(done.returncode, done.stdout, done.stderr)
+
+    def gate(self, uid: int, *words: str, stdin: str = "", cwd: Path | None = None) -> Came:
+        return self.run(uid, *Project.command(*words), stdin=stdin, cwd=cwd)
+
+    def ask(self, uid: int, op: str, **members: object) -> Mapping[str, Mapping[str, object]]:
+        yaml = (self.made.work / "gate.yaml").read_text()
+        frame = json.dumps({"gate": __version__, "op": op, "gate_yaml": yaml, **members})
+        came = self.run(uid, sys.executable, "-I", "-c", _ASK, frame)
+        assert came.code == 0, came.err
+        return dict(json.loads(came.out))
+
+    def python(self, uid: int, script: str, *words: str) -> Came:
+        return self.run(uid, sys.executable, "-I", "-c", script, *words)
+
+    def trust(self, text: str | None) -> None:
+        """What /etc/gate/trust of this machine says."""
+        file = "/etc/gate/trust"
+        put = f"rm -f {file}" if text is None else f"cat > {file} && chmod 644 {file}"
+        subprocess.run(
+            ["nsenter", "-t", str(self.inside), "-m", "sh", "-c", put], input=text or "", text=True, check=True
+        )
+
+
+def become(inside: int, uid: int) -> list[str]:
+    """Words that run a command in the namespace of `inside` as `uid`, with no group or capability of root's."""
+    user = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--no-new-privs"]
+    return ["nsenter", "-t", str(inside), "-m", "--", *(user if uid else [])]
+
+
+def closed(paths: list[Path]) -> list[str]:
+    """For each of `paths` below a folder that others may not enter: that folder, and the path."""
+    found = []
+    for path in paths:
+        shut = [folder for folder in reversed(path.parents) if not folder.stat().st_mode & stat.S_IXOTH]
+        found += [str(shut[0]), str(path)] if shut else []
+    return found
+
+
+@contextmanager
+def namespace(folder: Path) -> Iterator[int]:
+    folder.mkdir()
+    hidden = closed([Path(sys.base_prefix)])
+    with subprocess.Popen(
+        ["unshare", "-m", "--propagation", "private", "sh", "-c", _SET_UP, "sh", str(folder), str(KEEPER), *hidden],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "ready\n"
+            yield holder.pid
+        finally:
+            holder.kill()
+
+
+@contextmanager
+def keeper_in(inside: int) -> Iterator[int]:
+    environment = ["env", "-i", "-C", "/", "PATH=/usr/bin:/bin", "HOME=/", "GATE_HOME=/var/lib/gate"]
+    command = Project.command("keeper", "run", "--idle-seconds", "1000000000")
+    with subprocess.Popen([*become(inside, KEEPER), *environment, *command]) as keeper:
+        try:
+            socket = Path(f"/proc/{inside}/root/run/gate/keeper.sock")
+            assert until(socket.exists, seconds=20)
+            yield keeper.pid
+        finally:
+            keeper.kill()
+
+
+def hand_over(made: Stage) -> None:
+    """The workspace is the caller's, and each user has a home."""
+    made.folder.chmod(0o755)
+    for uid in (0, CALLER, OTHER):
+        home = made.folder / f"home-{uid}"
+        home.mkdir(mode=0o700)
+        os.chown(home, uid, uid)
+    for path in (made.work, *made.work.rglob("*")):
+        os.chown(path, CALLER, CALLER, follow_symlinks=False)
+
+
+@pytest.fixture(scope="module")
+def machine(node_modules: Path) -> Iterator[Machine]:
+    with stage(node_modules) as made, namespace(made.folder / "own") as inside, keeper_in(inside) as keeper:
+        waiting(made.work / "waiting")
+        hand_over(made)
+        machine = Machine(made, inside, keeper)
+        for words, stdin in (
+            (("activate", "--key", str(made.person)), ""),
+            (("key", "set", "dev"), DEV_KEY),
+            (("key", "set", "prod"), PROD_KEY),
+        ):
+            came = machine.gate(0, *words, stdin=stdin)
+            assert came.code == 0, came.err
+        yield machine
+
+
+@contextmanager
+def live(machine: Machine, uid: int = CALLER) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    """A call of `uid` that runs until it is ended, and what its child shows."""
+    words = machine.words(uid, *Project.command("convex", "run", "messages:list"), cwd=machine.made.work / "waiting")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process, json.loads(process.stdout.readline())
+        finally:
+            process.terminate()
+
+
+def test_a_call_through_it_is_enforced_and_only_the_keeper_has_the_key(machine: Machine) -> None:
+    came = machine.gate(CALLER, "convex", "run", "messages:list")
+    assert (came.code, came.out) == (0, "[]\n"), came.err
+    assert "dev (enforced)" in came.err
+    assert {request.key for request in machine.made.dev.requests if request.key} == {DEV_KEY}
+    left = [path.read_bytes() for path in machine.made.work.rglob("*") if path.is_file()]
+    left += [path.read_bytes() for path in (machine.made.folder / f"home-{CALLER}").rglob("*") if path.is_file()]
+    assert not any(secret.encode() in data for secret in _SECRETS for data in left)
+
+
+def test_root_as_the_caller_is_advisory(machine: Machine) -> None:
+    assert "(advisory)" in machine.gate(0, "convex", "--version").err
+
+
+def test_a_caller_with_a_keeper_home_of_its_own_still_meets_the_installed_one(machine: Machine) -> None:
+    words = machine.words(CALLER, *Project.command("--json", "whoami"), env={"GATE_HOME": "/tmp/of-the-caller"})
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["keeper"]["uid"] == KEEPER
+    assert json.loads(done.stdout)["enforcement"] == "enforced"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "/demo", "/demo/ledger.db", "/demo/keys/dev", "/demo/keys/prod", "/demo/genesis", "/keeper.lock"],
+)
+def test_no_file_of_the_keepers_can_be_read_or_written(machine: Machine, path: str) -> None:
+    where = "/var/lib/gate" + path
+    assert machine.run(0, "test", "-e", where).code == 0
+    for tried in (f"cat {where}", f"ls {where}/", f"cp /etc/hosts {where}", f"mv {where} /tmp/x", f"rm -rf {where}"):
+        assert machine.run(CALLER, "sh", "-c", tried).code != 0
+    assert machine.run(0, "test", "-e", where).code == 0
+
+
+@pytest.mark.parametrize(
+    "socket", ["rm -f /run/gate/keeper.sock", "mv /run/gate/keeper.sock /tmp/x", "touch /run/gate/x"]
+)
+def test_the_socket_cannot_be_replaced(machine: Machine, socket: str) -> None:
+    assert machine.run(CALLER, "sh", "-c", socket).code != 0
+
+
+@pytest.mark.parametrize("file", ["environ", "mem", "maps", "fd", "auxv", "stack"])
+def test_the_keepers_process_shows_nothing(machine: Machine, file: str) -> None:
+    look = "import sys, os; p = sys.argv[1]; print(os.listdir(p) if os.path.isdir(p) else open(p, 'rb').read(1))"
+    came = machine.python(CALLER, look, f"/proc/{machine.keeper}/{file}")
+    assert came.code == 1
+    assert "Permission" in came.err or "not permitted" in came.err
+
+
+def test_the_keeper_cannot_be_signalled(machine: Machine) -> None:
+    assert machine.python(CALLER, f"import os; os.kill({machine.keeper}, 9)").code == 1
+    assert machine.gate(CALLER, "keeper", "status").code == 0
+
+
+@pytest.mark.parametrize(
+    ("op", "members"),
+    [
+        ("audit.export", {"after": 0}),
+        ("audit.tail", {"count": 5}),
+        ("audit.show", {"id": "dec-00000000"}),
+        ("key.set", {"custody": "dev", "key": "mine"}),
+        ("stop", {}),
+    ],
+)
+def test_history_keys_and_its_end_are_not_for_callers(machine: Machine, op: str, members: dict[str, object]) -> None:
+    error = machine.ask(CALLER, op, **members)["error"]
+    assert (error["code"], error["exit"]) == ("denied_by_rule", 77)
+
+
+def test_no_secret_stands_in_any_argument_list(machine: Machine) -> None:
+    with live(machine) as (_, shown):
+        came = machine.python(
+            OTHER, "import pathlib; print([p.read_bytes() for p in pathlib.Path('/proc').glob('[0-9]*/cmdline')])"
+        )
+    assert came.code == 0, came.err
+    token = shown["key"].rpartition("|")[2]
+    assert not any(secret in came.out for secret in [*_SECRETS, token])
+
+
+def test_another_users_lease_cannot_be_seen(machine: Machine) -> None:
+    with live(machine) as (_, shown):
+        came = machine.python(OTHER, f"print(open('/proc/{shown['pid']}/environ').read())")
+        assert came.code == 1
+        assert "Permission" in came.err
+        assert machine.gate(OTHER, "audit", "tail").code == 77
+
+
+def test_a_token_is_worth_nothing_after_its_end_whoever_shows_it(machine: Machine) -> None:
+    with live(machine) as (process, shown):
+        assert use(shown) == 200
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+        assert process.returncode == 128 + signal.SIGTERM
+        reached = len(machine.made.dev.requests)
+        assert use(shown) in (403, 560)
+        assert len(machine.made.dev.requests) == reached
+
+
+def use(shown: Mapping[str, str]) -> int:
+    connection = http.client.HTTPConnection(shown["host"].removeprefix("http://"), timeout=5)
+    headers = {"Authorization": f"Convex {shown['key']}", "Content-Type": "application/json"}
+    with closing(connection):
+        connection.request("POST", "/api/function", '{"path": "messages:list", "args": [{}]}', headers)
+        return connection.getresponse().status
+
+
+def test_production_wants_the_pinned_genesis(machine: Machine) -> None:
+    genesis = next(
+        json.loads(line)["hash"]
+        for line in machine.gate(0, "audit", "export").out.splitlines()
+        if json.loads(line)["type"] == "bundle.activated"
+    )
+    expected = {
+        None: "untrusted_keeper",
+        "demo sha256:" + "0" * 64 + "\n": "untrusted_keeper",
+        f"other sha256:{genesis}\n": "untrusted_keeper",
+        f"# ours\ndemo sha256:{genesis}\n": "grant_required",
+    }
+    for trust, code in expected.items():
+        machine.trust(trust)
+        assert last(machine.gate(CALLER, "convex", "run", "messages:list", "--prod")) == code
+        assert machine.gate(CALLER, "convex", "run", "messages:list").code == 0
+    assert machine.made.prod.requests == []
+
+
+def test_the_caller_cannot_write_the_pin(machine: Machine) -> None:
+    machine.trust("demo sha256:" + "0" * 64 + "\n")
+    assert machine.run(CALLER, "sh", "-c", "echo > /etc/gate/trust").code != 0
+    assert machine.run(CALLER, "sh", "-c", "rm -f /etc/gate/trust").code != 0
+
+
+def test_the_keepers_end_ends_the_run_of_another_user(machine: Machine) -> None:
+    with live(machine) as (process, shown):
+        os.kill(machine.keeper, signal.SIGKILL)
+        process.communicate(timeout=10)
+        assert process.returncode == 76
+        assert not Path(f"/proc/{shown['pid']}").exists()
+        came = machine.gate(CALLER, "convex", "--version")
+        assert (came.code, last(came)) == (74, "keeper_unavailable")
