@@ -6,6 +6,10 @@ from typing import Any
 
 from gate.errors import GateError
 
+DOORS = ("cli", "mcp", "hook", "ci")
+LARGEST = 3 * 1024 * 1024
+LONGEST_NAME = 128
+
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
@@ -38,8 +42,8 @@ def from_wire(message: Mapping[str, Any]) -> Invocation:
     Raises GateError `usage` when a member is missing or has another type.
     """
     try:
-        return Invocation(
-            door=_text(message["door"]),
+        read = Invocation(
+            door=_one_of(DOORS, message["door"]),
             argv=tuple(_text(word) for word in message["argv"]),
             cwd=_text(message["cwd"]),
             variables={_text(name): _text(value) for name, value in message["variables"].items()},
@@ -56,6 +60,23 @@ def from_wire(message: Mapping[str, Any]) -> Invocation:
         raise GateError(
             "usage", f"the door sent no proper invocation ({type(error).__name__})", remedy="Update the door."
         ) from error
+    _insist_on_size(read)
+    return read
+
+
+def _insist_on_size(read: Invocation) -> None:
+    """A run keeps its invocation for as long as it lasts, to be decided again when the bundle changes."""
+    texts = (*read.argv, *read.variables, *read.variables.values(), *read.problems, *read.problems.values(), read.cwd)
+    size = sum(map(len, (*texts, *read.files.values(), read.gate_yaml or b"", read.local_config or b"")))
+    named = max(len(read.principal or ""), len(read.grant or ""), len(read.cli_version or ""))
+    if size > LARGEST or named > LONGEST_NAME:
+        raise GateError("limit", "the invocation is too large", remedy="Send less: smaller files, fewer words.")
+
+
+def _one_of(words: tuple[str, ...], value: Any) -> str:
+    if value not in words:
+        raise TypeError
+    return _text(value)
 
 
 def _text(value: Any) -> str:

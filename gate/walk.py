@@ -134,7 +134,8 @@ def _settle_kind(intent: Intent, target: Target | None, ground: Ground) -> Inten
     """Effects of the function that `intent` calls: by its last known kind; strictest where no key of ours is used."""
     if intent.kind_known or intent.function is None or target is None:
         return intent
-    if target.custody is None:
+    if target.custody is None or intent.resources.get("components"):
+        # Functions of a component are in no apiSpec that the gate can read.
         return with_kind(intent, UNLISTED)
     known = ground.kinds.get(target.deployment)
     return intent if known is None else with_kind(intent, known.get(intent.function, UNLISTED))

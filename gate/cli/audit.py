@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from gate.audit.verify import Report, verify_database, verify_export
+from gate.audit.verify import CANNOT_TELL, FINDINGS, Report, verify_database, verify_export
 from gate.cli import sight
 from gate.cli.convex import Options
+from gate.errors import GateError
 from gate.keeper import client
 
 _SQLITE = b"SQLite format 3\0"
@@ -45,10 +46,8 @@ def export() -> None:
 
 
 @audit.command(epilog="Example: gate audit verify ledger.jsonl --signers gate.signers")
-@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--signers", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Your own copy of gate.signers."
-)
+@click.argument("file", required=False, metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--signers", type=click.Path(path_type=Path), help="Your own copy of gate.signers.")
 @click.option("--head", metavar="HASH", help="A head that you noted: it has to be part of this history.")
 @click.pass_obj
 def verify(options: Options, file: Path | None, signers: Path | None, head: str | None) -> int:
@@ -56,8 +55,7 @@ def verify(options: Options, file: Path | None, signers: Path | None, head: str 
 
     Exits 0 clean, 1 with findings, 3 when it cannot tell.
     """
-    trusted = None if signers is None else signers.read_bytes()
-    report = _verify(file, trusted, head)
+    report = _report(file, signers, head)
     if options.json:
         click.echo(json.dumps(asdict(report)))
     else:
@@ -69,6 +67,17 @@ def verify(options: Options, file: Path | None, signers: Path | None, head: str 
             f"{report.events} events, head {report.head or 'none'}: {'clean' if report.status == 0 else 'NOT clean'}"
         )
     return report.status
+
+
+def _report(file: Path | None, signers: Path | None, head: str | None) -> Report:
+    """What verifying comes to; a ledger that the keeper refuses to open is a finding, anything else cannot be told."""
+    try:
+        return _verify(file, None if signers is None else signers.read_bytes(), head)
+    except GateError as error:
+        status = FINDINGS if error.code == "ledger_tampered" else CANNOT_TELL
+        return Report(status, (error.message,), (), 0, None, None)
+    except OSError as error:
+        return Report(CANNOT_TELL, (f"{error.filename}: {error.strerror}",), (), 0, None, None)
 
 
 def _verify(file: Path | None, signers: bytes | None, head: str | None) -> Report:

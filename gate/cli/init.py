@@ -35,7 +35,7 @@ def init(options: Options, signer: Path | None, project: str | None) -> None:
         )
     package = _json("package.json")
     name = _project_name(project or (package or {}).get("name") or Path.cwd().name)
-    public = signer or next(iter(sorted((Path.home() / ".ssh").glob("id_*.pub"))), None)
+    public = signer or next(iter(sorted((Path.home() / ".ssh").glob("id_*.pub"), key=_preference)), None)
     result: Any = client.request(
         "init",
         gate_yaml=f"gate: 1\nproject: {name}\n",
@@ -53,6 +53,11 @@ def init(options: Options, signer: Path | None, project: str | None) -> None:
     for path in sorted(result["files"]):
         click.echo(f"wrote {path}")
     click.echo("Read gate.yaml, then put it in force: gate activate --key ~/.ssh/id_ed25519")
+
+
+def _preference(key: Path) -> tuple[bool, bool, str]:
+    """Keys that want a touch first, then ed25519."""
+    return (not key.name.endswith("_sk.pub"), "ed25519" not in key.name, key.name)
 
 
 def _project_name(text: str) -> str:

@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gate.config.document import GATE_YAML, PROJECT, Document, parse_document, parse_placed, people
 from gate.config.values import hint
@@ -15,6 +16,9 @@ from gate.errors import ConfigInvalid
 from gate.identity.signers import Signers, parse_signers
 
 _TAG = b"gate-bundle1\n"
+
+# An activation has to fit into one event and one frame, whatever its characters are.
+MOST_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,7 @@ class Bundle:
     signers: Signers
 
 
+@lru_cache(maxsize=64)
 def project_of(gate_yaml: bytes) -> str:
     """Name of the project whose activated bundle a draft refers to; nothing else in the draft has to be right.
 
@@ -51,6 +56,8 @@ def load_bundle(files: Mapping[str, bytes]) -> Bundle:
     Raises ConfigInvalid when one is missing, is not part of it, is not UTF-8 or is not valid, when a signer is no
     listed person, and when no root can sign.
     """
+    if sum(map(len, files.values())) > MOST_BYTES:
+        raise ConfigInvalid([place(GATE_YAML, 1, 1) + ": the files of the bundle hold more than 1 MiB"])
     if GATE_YAML not in files:
         raise ConfigInvalid([place(GATE_YAML, 1, 1) + ": is missing"])
     document, loaded = parse_placed(files[GATE_YAML])

@@ -1,6 +1,9 @@
 """Keys fetched by a command such as a password manager's. Starts that one process and nothing else."""
 
 import asyncio
+import contextlib
+import os
+import signal
 from collections.abc import Mapping, Sequence
 
 from gate.custody import file
@@ -31,15 +34,21 @@ async def read(argv: Sequence[str], seconds: int, environment: Mapping[str, str]
             output = await _bounded(process.stdout)
             status = await process.wait() if len(output) <= file.LARGEST else -1
     except TimeoutError as error:
-        process.kill()
+        _end(process.pid)
         await process.wait()
         raise _failed(custody, f"gave no answer within {seconds} seconds") from error
     if process.returncode is None:
-        process.kill()
+        _end(process.pid)
         await process.wait()
     if status != 0:
         raise _failed(custody, f"ended with status {status}")
     return file.clean(output, custody)
+
+
+def _end(group: int) -> None:
+    """End the command and whatever it started: it leads a group of its own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
 
 
 async def _bounded(stream: asyncio.StreamReader) -> bytes:

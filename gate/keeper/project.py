@@ -12,6 +12,7 @@ from gate import world
 from gate.audit.ledger import Ledger
 from gate.config.activation import check_activation
 from gate.config.bundle import Bundle
+from gate.config.document import CustodyEntry
 from gate.custody.keyring import KeyRing
 from gate.errors import GateError
 from gate.identity.caller import Caller, who
@@ -54,7 +55,9 @@ class Project:
     kinds: dict[str, Mapping[str, str]] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     probed: set[tuple[str, str]] = field(default_factory=set, repr=False)
+    users: int = 0
     _proxy: Proxy | None = None
+    _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def ground(self, peer: Peer) -> Ground:
         """What a decision for `peer` stands on now."""
@@ -64,9 +67,7 @@ class Project:
             rules=self.active.rules,
             bundle=None if bundle is None else bundle.digest,
             enforcement=enforcement(peer),
-            distrusted=trust.distrusted(
-                self.name, self.active.genesis, self.state, installed=self.installed, trust=trust.system_file()
-            ),
+            distrusted=self.distrusted(),
             kinds=self.kinds,
         )
 
@@ -93,6 +94,7 @@ class Project:
             raise GateError("unknown_deployment", f"{target.deployment} has no key", remedy="Register it in gate.yaml.")
         document = bundle.document
         entry = document.deployments[target.deployment]
+        self._insist_on_trust_to_run(document.custody[target.custody])
         key = await self.keys.key(target.custody, document.custody[target.custody], target.url, files)
         return Upstream(
             url=target.url,
@@ -103,6 +105,21 @@ class Project:
             team=entry.team,
             slug=entry.slug,
             reference=entry.reference,
+        )
+
+    def _insist_on_trust_to_run(self, entry: CustodyEntry) -> None:
+        """Start no command under a user of the keeper's own for a project whose genesis nobody pinned."""
+        if entry.command is not None and self.installed and self.distrusted() is not None:
+            raise GateError(
+                "untrusted_keeper",
+                "this keeper runs no custody command of a project whose genesis is not pinned",
+                remedy=f"Let the administrator pin it in {places.TRUST} (docs/operations.md, Trust).",
+            )
+
+    def distrusted(self) -> str | None:
+        """Why production is not served, in words; None where it is."""
+        return trust.distrusted(
+            self.name, self.active.genesis, self.state, installed=self.installed, trust=trust.system_file()
         )
 
     async def proxy(self) -> Proxy:
@@ -135,11 +152,13 @@ class Project:
 
         Raises GateError `bad_signature`, `not_a_signer` or `bundle_changed`, and LedgerError.
         """
-        signers = check_activation(statement, signatures, self.active.bundle, bundle, at_ms=world.now_ms())
-        texts = [signature.decode("ascii") for signature in signatures]
-        members = active.activation_members(bundle, statement, texts, signers)
-        await self.ledger.append(active.EVENT, members, subject=bundle.digest)
-        self.reload()
+        async with self._changing:
+            self._insist_on_this_ledger(statement)
+            signers = check_activation(statement, signatures, self.active.bundle, bundle, at_ms=world.now_ms())
+            texts = [signature.decode("ascii") for signature in signatures]
+            members = active.activation_members(bundle, statement, texts, signers)
+            await self.ledger.append(active.EVENT, members, subject=bundle.digest)
+            self.reload()
         if self.active.genesis is not None and not (self.state / "genesis").exists():
             trust.pin(self.active.genesis, self.state)
         self.keys.forget()
@@ -147,6 +166,19 @@ class Project:
         self.kinds.clear()
         self.cut_fallen()
         return signers
+
+    def _insist_on_this_ledger(self, signed: bytes) -> None:
+        """A statement counts once: for this ledger, and a head that its signer saw since the last activation."""
+        try:
+            known = active.stands(signed, self.ledger, self.active.seq)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            known = False
+        if not known:
+            raise GateError(
+                "bundle_changed",
+                "the signed statement is not about this ledger as it stands",
+                remedy="Look at the difference again and sign anew: `gate activate --key FILE`.",
+            )
 
     def reload(self) -> None:
         """Read the activated bundle back from the ledger. Raises LedgerError `ledger_tampered`."""

@@ -32,7 +32,8 @@ async def explain(project: Project, session: Session, message: Message) -> None:
 
 async def run(project: Project, session: Session, message: Message) -> None:
     """Serve one invocation (docs/protocol.md, `run`): nothing starts unless its decision is durably on record."""
-    invocation, active = from_wire(members.table(message, "invocation")), project.active
+    invocation = from_wire(members.table(message, "invocation"))
+    del message
     decision, upstream = await _decide(project, invocation, session)
     answer = _answer(decision)
     allowed = decision.verdict == "allow" and answer is None
@@ -42,24 +43,32 @@ async def run(project: Project, session: Session, message: Message) -> None:
         return
     live = Run(invocation, session.peer, decision, None, asyncio.get_running_loop().create_future())
     project.runs[decision.id] = live
-    if project.active is not active:
-        # Another bundle came in force between the decision and its record.
-        project.cut_fallen()
+    # Another bundle may have come in force between the decision and its record.
+    project.cut_fallen()
     try:
         outcome, refusal = await _attempt(project, live, decision.intent, upstream, session)
     finally:
         project.runs.pop(decision.id, None)
         await _end(project, live, "the invocation ended")
+        _forget_kinds(project, decision)
     await project.record("outcome", decision.id, {"decision": decision.id, **outcome, **_counts(live)})
     if refusal is not None:
         raise refusal
     await session.send({"recorded": decision.id})
 
 
+def _forget_kinds(project: Project, decision: Decision) -> None:
+    """After a push the functions of the deployment may be others."""
+    if decision.intent is not None and decision.target is not None and "deployment:deploy" in decision.intent.effects:
+        project.kinds.pop(decision.target.deployment, None)
+
+
 async def _attempt(
     project: Project, live: Run, intent: Intent, upstream: Upstream | None, session: Session
 ) -> tuple[Mapping[str, Any], GateError | None]:
     """What came of a run that is on record, and the refusal that the door has to hear, if there is one."""
+    if live.cut.done():
+        return {"outcome": "not_started", "why": live.cut.result()}, _changed()
     try:
         if upstream is not None:
             live.lease = await _lease(project, live.decision, intent, upstream)
@@ -72,6 +81,10 @@ async def _attempt(
         return {"outcome": "unknown", "why": "the door left"}, None
     except GateError as error:
         return {"outcome": "unknown", "why": error.message}, error
+
+
+def _changed() -> GateError:
+    return GateError("bundle_changed", "another bundle came in force meanwhile; nothing ran", remedy="Call again.")
 
 
 def _answer(decision: Decision) -> str | None:
@@ -89,7 +102,7 @@ def _answer(decision: Decision) -> str | None:
 async def _decide(project: Project, invocation: Invocation, session: Session) -> tuple[Decision, Upstream | None]:
     """The final decision, and the deployment behind it where the walk lets it through and a key is needed."""
     decision_id = world.new_id("dec")
-    decision = project.decide(invocation, session.peer, decision_id)
+    decision = _first_look(project, invocation, session, decision_id)
     target = decision.target
     if decision.verdict != "allow" or target is None or _answer(decision) is not None:
         return decision, None
@@ -104,6 +117,22 @@ async def _decide(project: Project, invocation: Invocation, session: Session) ->
     except GateError as error:
         return decision.refused(error), None
     return decision, upstream if decision.verdict == "allow" else None
+
+
+def _first_look(project: Project, invocation: Invocation, session: Session, decision_id: str) -> Decision:
+    """The decision by the last known kinds, or by none where a look-up may show that those are out of date."""
+    decision = project.decide(invocation, session.peer, decision_id)
+    intent, target = decision.intent, decision.target
+    if decision.verdict == "allow" or target is None or intent is None or not _calls_users_function(intent):
+        return decision
+    known = project.kinds.pop(target.deployment, None)
+    if known is None:
+        return decision
+    least = project.decide(invocation, session.peer, decision_id)
+    if least.verdict == "allow":
+        return least
+    project.kinds[target.deployment] = known
+    return decision
 
 
 def _this_machine(target: Target) -> Upstream | None:
@@ -198,6 +227,8 @@ async def _after_cut(
             await reading
     except TimeoutError:
         why += "; the door did not end its process in time"
+    except GateError:
+        why += "; the door did not say that its process ended"
     return {"outcome": "cut", "why": why}
 
 

@@ -31,6 +31,11 @@ class Session:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
+    @property
+    def privileged(self) -> bool:
+        """Whether the door runs as the keeper's own user or as root."""
+        return self.peer.uid in (os.geteuid(), 0)
+
     async def send(self, message: Message) -> None:
         """Send one frame. Raises protocol.Gone when the door has left."""
         try:
@@ -142,8 +147,11 @@ class Server:
     async def _answer(self, session: Session) -> None:
         if self._sessions.total() > _SESSIONS or self._sessions[session.peer.uid] > _SESSIONS_PER_UID:
             raise GateError("limit", "the keeper serves too many doors at once", remedy="Let some of them end.")
-        async with asyncio.timeout(_FIRST_FRAME_SECONDS):
-            message = await session.receive()
+        try:
+            async with asyncio.timeout(_FIRST_FRAME_SECONDS):
+                message = await session.receive()
+        except TimeoutError as error:
+            raise GateError("usage", "the door sent no message in time", remedy="Call again.") from error
         if message is None:
             return
         if message.get("gate") != __version__ and message.get("op") not in _ANY_VERSION:
@@ -156,7 +164,10 @@ class Server:
         handler = self.handlers.get(str(message.get("op")))
         if handler is None:
             raise GateError("usage", "the keeper knows no such operation", remedy="Update gate.")
-        await handler(session, message)
+        # A run lasts for hours: nothing here may hold on to what started it.
+        answering = handler(session, message)
+        del message
+        await answering
 
 
 def frame_of(error: GateError) -> Message:

@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from gate import __version__, world
+from gate.audit.chain import Entry
 from gate.audit.export import line_of
 from gate.config.bundle import bundle_paths, project_of
 from gate.errors import GateError
-from gate.keeper import bundles, members, report, runs
+from gate.keeper import bundles, members, places, report, runs
 from gate.keeper.project import NO_PROJECT, Project, open_project
 from gate.keeper.server import Handler, Message, Session
 
 Operation = Callable[[Project, Session, Message], Awaitable[None]]
 _PAGE = 500
+# A frame carries 8 MiB, and its JSON is longer than the lines in it.
+_PAGE_BYTES = 2 * 1024 * 1024
+_OPEN = 32
 _WATCH_SECONDS = 0.5
 
 
@@ -67,21 +71,39 @@ class Service:
 
     def _for_project(self, operation: Operation) -> Handler:
         async def handler(session: Session, message: Message) -> None:
-            await operation(await self._project(message), session, message)
+            project = await self._project(session, message)
+            answering = operation(project, session, message)
+            del message
+            try:
+                await answering
+            finally:
+                project.users -= 1
 
         return handler
 
-    async def _project(self, message: Message) -> Project:
+    async def _project(self, session: Session, message: Message) -> Project:
+        """The project that a door names, counted as in use until its handler has ended."""
         name = NO_PROJECT if (data := gate_yaml_of(message)) is None else project_of(data)
+        if self.root == Path(places.INSTALLED_STATE) and not session.privileged and not (self.root / name).is_dir():
+            # Others work in a project that the administrator has not made as in none.
+            name = NO_PROJECT
         async with self._opening:
-            project = self._projects.get(name)
+            project = self._projects.pop(name, None)
             if project is None or project.ledger.latched is not None:
-                project = self._projects[name] = await self._reopen(name)
+                project = await self._reopen(name, project)
+            self._projects[name] = project
+            project.users += 1
+            await self._shed()
         return project
 
-    async def _reopen(self, name: str) -> Project:
+    async def _shed(self) -> None:
+        """Close the projects that nobody has used for longest, so that their files are not held for ever."""
+        idle = [name for name, project in self._projects.items() if project.users == 0]
+        for name in idle[: max(0, len(self._projects) - _OPEN)]:
+            await self._projects.pop(name).close()
+
+    async def _reopen(self, name: str, stale: Project | None) -> Project:
         """Open the project, anew when its ledger had latched: it is verified from the start again."""
-        stale = self._projects.pop(name, None)
         if stale is not None:
             await stale.close()
         return await open_project(self.root, name)
@@ -125,15 +147,15 @@ async def _paths(session: Session, message: Message) -> None:
 async def _tail(project: Project, session: Session, message: Message) -> None:
     report.insist_on_reader(project, session)
     entries = await asyncio.to_thread(project.ledger.tail, min(members.number(message, "count", 20), _PAGE))
-    await session.send({"result": {"events": [line_of(entry) for entry in entries]}})
+    await session.send({"result": {"events": _fitting(entries[::-1])[::-1]}})
 
 
 async def _show(project: Project, session: Session, message: Message) -> None:
     report.insist_on_reader(project, session)
-    entries = await asyncio.to_thread(lambda: project.ledger.read(subject=members.text(message, "id")))
+    entries = await asyncio.to_thread(lambda: project.ledger.read(subject=members.text(message, "id"), limit=_PAGE))
     if not entries:
         raise GateError("usage", "no event of that id is on record", remedy="See `gate audit tail`.")
-    await session.send({"result": {"events": [line_of(entry) for entry in entries]}})
+    await session.send({"result": {"events": _fitting(entries)}})
 
 
 async def _export(project: Project, session: Session, message: Message) -> None:
@@ -141,4 +163,16 @@ async def _export(project: Project, session: Session, message: Message) -> None:
     report.insist_on_reader(project, session)
     after = members.number(message, "after", 0)
     entries = await asyncio.to_thread(lambda: project.ledger.read(after=after, limit=_PAGE))
-    await session.send({"result": {"events": [line_of(entry) for entry in entries], "head": project.ledger.head}})
+    await session.send({"result": {"events": _fitting(entries), "head": project.ledger.head}})
+
+
+def _fitting(entries: list[Entry]) -> list[str]:
+    """Lines of the first `entries` that one frame carries, one at least: no event is larger than a frame."""
+    lines: list[str] = []
+    size = 0
+    for line in map(line_of, entries):
+        size += len(line) + line.count("\\") + line.count('"')
+        if lines and size > _PAGE_BYTES:
+            break
+        lines.append(line)
+    return lines

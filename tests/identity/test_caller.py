@@ -52,3 +52,13 @@ def test_nobody_claims_to_be_a_person(claimed: str, uid: int) -> None:
         with pytest.raises(GateError) as caught:
             who(claimed, uid, PRINCIPALS)
         assert caught.value.code == "denied_by_rule"
+
+
+@pytest.mark.parametrize(
+    "claimed", ["codex", "agent:", "Agent:codex", "agent:codex\n", "robot:x", "agent:\x1b[31m", "agent:" + "x" * 64]
+)
+def test_a_claim_is_an_id(claimed: str) -> None:
+    """No name outside the vocabulary, which no rule could speak of."""
+    with pytest.raises(GateError) as caught:
+        who(claimed, 501, PRINCIPALS)
+    assert caught.value.code == "denied_by_rule"
