@@ -46,8 +46,8 @@ def export() -> None:
 
 
 @audit.command(epilog="Example: gate audit verify ledger.jsonl --signers gate.signers")
-@click.argument("file", required=False, metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--signers", type=click.Path(path_type=Path), help="Your own copy of gate.signers.")
+@click.argument("file", required=False, metavar="[FILE]", type=click.Path(path_type=Path))
+@click.option("--signers", metavar="FILE", type=click.Path(path_type=Path), help="Your own copy of gate.signers.")
 @click.option("--head", metavar="HASH", help="A head that you noted: it has to be part of this history.")
 @click.pass_obj
 def verify(options: Options, file: Path | None, signers: Path | None, head: str | None) -> int:

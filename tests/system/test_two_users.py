@@ -21,6 +21,7 @@ from system_kit import Project, last, until, waiting
 
 from gate import __version__
 from gate.demo.stage import DEV_KEY, PROD_KEY, Came, Stage, stage
+from gate.execution.ssh import sign
 
 _NEEDS = ("unshare", "nsenter", "setpriv", "mount")
 pytestmark = pytest.mark.skipif(
@@ -321,6 +322,42 @@ def test_the_caller_cannot_write_the_pin(machine: Machine) -> None:
     machine.trust("demo sha256:" + "0" * 64 + "\n")
     assert machine.run(CALLER, "sh", "-c", "echo > /etc/gate/trust").code != 0
     assert machine.run(CALLER, "sh", "-c", "rm -f /etc/gate/trust").code != 0
+
+
+def foreign(machine: Machine, marker: Path) -> dict[str, object]:
+    """A bundle of a project of its own, whose custody command would run as the keeper."""
+    work = machine.made.work
+    files = {name: (work / name).read_text() for name in ("gate.signers", "policies/default.yaml")}
+    files["gate.yaml"] = (
+        "gate: 1\nproject: foreign\nsigners: gate.signers\nroots: [human:ada]\npolicies: [policies/default.yaml]\n"
+        f'deployments:\n  dev: {{class: dev, name: happy-otter-123, url: "{machine.made.dev.url}", custody: k}}\n'
+        "principals:\n  agent:codex: {owner: human:ada}\n  human:ada: {}\n"
+        f'custody:\n  k: {{command: [sh, -c, "id -u > {marker}; echo key"]}}\n'
+    )
+    return {"gate_yaml": files["gate.yaml"], "files": files}
+
+
+def test_a_project_of_ones_own_makes_the_keeper_run_nothing(machine: Machine) -> None:
+    """Its first bundle is root's to activate, and its command waits for the pin, which only root can write."""
+    folder = machine.made.folder / "marked"
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
+    members = foreign(machine, folder / "ran")
+    answer = machine.ask(CALLER, "activate.prepare", **members)
+    assert answer["error"]["code"] == "config_invalid"
+    prepared = machine.ask(0, "activate.prepare", **members)["result"]
+    signature = sign(str(prepared["statement"]).encode(), machine.made.person, "activate@convex-gate")
+    signed = {**members, "statement": prepared["statement"], "signatures": [signature]}
+    assert machine.ask(CALLER, "activate.commit", **signed)["error"]["code"] == "denied_by_rule"
+    assert "result" in machine.ask(0, "activate.commit", **signed)
+    home = machine.made.work / "foreign"
+    home.mkdir(mode=0o755)
+    (home / "gate.yaml").write_text(str(members["gate_yaml"]))
+    (home / ".env.local").write_text("CONVEX_DEPLOYMENT=dev:happy-otter-123\n")
+    came = machine.gate(CALLER, "convex", "data", cwd=home)
+    assert came.err.splitlines()[-1].startswith("gate: untrusted_keeper:"), came
+    assert machine.gate(CALLER, "doctor", cwd=home).code == 1
+    assert not (folder / "ran").exists()
 
 
 def test_the_keepers_end_ends_the_run_of_another_user(machine: Machine) -> None:
