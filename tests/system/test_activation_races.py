@@ -37,9 +37,8 @@ def test_one_signature_counts_once_however_often_it_is_sent_at_once(project: Pro
 
 def test_files_of_another_project_are_not_activated_here(project: Project) -> None:
     files = _files(project, "")
-    members = {"gate_yaml": files["gate.yaml"], "files": files | {"gate.yaml": files["gate.yaml"] + "# x\n"}}
-    members["files"]["gate.yaml"] = members["files"]["gate.yaml"].replace("project: demo", "project: another")
-    answer = project.ask("activate.prepare", members)
+    other = files | {"gate.yaml": files["gate.yaml"].replace("project: demo", "project: another")}
+    answer = project.ask("activate.prepare", {"gate_yaml": files["gate.yaml"], "files": other})
     assert answer["error"]["code"] == "config_invalid"
     assert "another project" in answer["error"]["message"]
 
@@ -61,7 +60,11 @@ def test_a_history_of_large_events_is_exported_page_by_page(project: Project) ->
 
 
 def test_an_invocation_that_is_too_large_is_refused(project: Project) -> None:
-    frame = {"gate_yaml": None, "files": {".env": "#" * 1_000_000, ".env.local": "#" * 1_000_000}, "problems": {}}
+    frame: dict[str, Any] = {
+        "gate_yaml": None,
+        "files": {".env": "#" * 1_000_000, ".env.local": "#" * 1_000_000},
+        "problems": {},
+    }
     frame |= {"door": "cli", "argv": ["x" * 1_000_001, "y" * 500_000], "cwd": "/", "variables": {}, "principal": None}
     frame |= {"grant": None, "local_config": None, "cli_version": None, "tty": False}
     assert project.ask("explain", {"invocation": frame})["error"]["code"] == "limit"
