@@ -4,7 +4,7 @@ Every door and the dry run walk this function (ADR-0029: one path); only the kee
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gate.config.document import Document
 from gate.errors import EXITS, GateError
@@ -131,14 +131,19 @@ def _insist_on_lease(intent: Intent, target: Target | None, verdict: Verdict) ->
 
 
 def _settle_kind(intent: Intent, target: Target | None, ground: Ground) -> Intent:
-    """Effects of the function that `intent` calls: by its last known kind; strictest where no key of ours is used."""
+    """Effects of the function that `intent` calls: by its last known kind; strictest where no key of ours is used.
+
+    Without a known kind the least is stated, `kind_known` stays False, and the decision says so.
+    """
     if intent.kind_known or intent.function is None or target is None:
         return intent
     if target.custody is None or intent.resources.get("components"):
         # Functions of a component are in no apiSpec that the gate can read.
         return with_kind(intent, UNLISTED)
     known = ground.kinds.get(target.deployment)
-    return intent if known is None else with_kind(intent, known.get(intent.function, UNLISTED))
+    if known is None:
+        return replace(intent, effects=tuple(sorted({*intent.effects, *KIND_EFFECTS["query"]})))
+    return with_kind(intent, known.get(intent.function, UNLISTED))
 
 
 def _insist_on_trust(target: Target | None, ground: Ground) -> None:
@@ -151,13 +156,12 @@ def _insist_on_trust(target: Target | None, ground: Ground) -> None:
 
 
 def _question(intent: Intent, target: Target | None, caller: Caller, door: str) -> Question:
-    """What the policy is asked. Without a known kind the least is stated, and that it is not known."""
-    effects = intent.effects if intent.kind_known else tuple(sorted({*intent.effects, *KIND_EFFECTS["query"]}))
+    """What the policy is asked."""
     return Question(
         principal=caller.id,
         groups=caller.groups,
-        effects=effects,
-        implied=implied(effects),
+        effects=intent.effects,
+        implied=implied(intent.effects),
         resources=intent.resources,
         deployment=None if target is None else target.deployment,
         cls=None if target is None else target.cls,

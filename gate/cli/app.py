@@ -1,5 +1,6 @@
 """The command line but for the doors: gate's own options, and one file per verb beside this one. Decides nothing."""
 
+import itertools
 import sys
 
 import click
@@ -71,6 +72,7 @@ def main(arguments: list[str]) -> int:
     try:
         status = gate.main(arguments, prog_name="gate", standalone_mode=False)
     except GateError as error:
+        convex.tell(_status_fd(arguments), refusal.verdict_of(error))
         return refusal.show_error(error, as_json)
     except click.UsageError as error:
         error.show()
@@ -83,3 +85,11 @@ def main(arguments: list[str]) -> int:
         sys.stderr.close()
         return 141
     return status if isinstance(status, int) else 0
+
+
+def _status_fd(arguments: list[str]) -> int | None:
+    """The value of --status-fd, which stands before the verb."""
+    for option, value in itertools.pairwise(arguments):
+        if option == "--status-fd" and value.isdigit():
+            return int(value)
+    return None

@@ -17,7 +17,7 @@ from gate.keeper import client
 _SQLITE = b"SQLite format 3\0"
 
 
-@click.group()
+@click.group(epilog="Example: gate audit tail")
 def audit() -> None:
     """The ledger: every decision, outcome and activation, hash-chained."""
 

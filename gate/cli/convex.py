@@ -47,18 +47,20 @@ def main(argv: list[str], options: Options) -> int:
     """Run `convex ARG...` through the gate; returns the exit status (docs/contract.md, exit codes)."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
+        insist_on(options.status_fd)
         connection = client.connect()
         with connection:
             invocation = sight.invocation(argv, options.principal, options.grant)
-            answer = client.ask(connection, "run", invocation=invocation)
+            answer = client.ask(connection, "run", sight.read_text, invocation=invocation)
             return _act(connection, answer, options)
     except GateError as error:
+        tell(options.status_fd, refusal.verdict_of(error))
         return refusal.show_error(error, options.json)
 
 
 def _act(connection: socket.socket, answer: "Mapping[str, Any]", options: Options) -> int:
     decision = answer["decision"]
-    _tell(options.status_fd, decision)
+    tell(options.status_fd, decision)
     if decision["verdict"] != "allow":
         return refusal.show_decision(decision, options.json)
     if "answer" in answer:
@@ -130,12 +132,21 @@ def _announce(decision: "Mapping[str, Any]") -> None:
     print(f"gate: {decision['id']} {where} ({decision['enforcement']})", file=sys.stderr, flush=True)
 
 
-def _tell(status_fd: int | None, decision: "Mapping[str, Any]") -> None:
-    """The gate's own verdict, apart from the child's status."""
+def insist_on(status_fd: int | None) -> None:
+    """Raise GateError `usage` before anything runs when the descriptor of --status-fd is not open."""
+    try:
+        if status_fd is not None:
+            os.fstat(status_fd)
+    except OSError as error:
+        raise GateError("usage", "the descriptor of --status-fd is not open", remedy="Open it first.") from error
+
+
+def tell(status_fd: int | None, verdict: "Mapping[str, Any]") -> None:
+    """Write the gate's own verdict as one line of JSON, apart from any child's status."""
     if status_fd is None:
         return
     try:
         os.set_inheritable(status_fd, False)
-        os.write(status_fd, json.dumps(decision).encode() + b"\n")
-    except OSError as error:
-        raise GateError("usage", "the descriptor of --status-fd cannot be written", remedy="Open it first.") from error
+        os.write(status_fd, json.dumps(verdict).encode() + b"\n")
+    except OSError:
+        refusal.warn("the descriptor of --status-fd cannot be written")

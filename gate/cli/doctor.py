@@ -25,12 +25,12 @@ def doctor(options: Options) -> int:
     try:
         invocation = sight.invocation([], options.principal, options.grant)
         files = _draft(found)
-        result: Any = client.request("doctor", invocation=invocation, files=files)
+        result: Any = client.request("doctor", sight.read_text, invocation=invocation, files=files)
     except GateError as error:
         if error.code == "config_invalid":
             return _report(options, found or [error.message], [], 1)
         found.append(f"{error.code}: {error.message}")
-        return _report(options, found, [], _CANNOT_TELL)
+        return _report(options, found, [], 1 if error.code == "ledger_tampered" else _CANNOT_TELL)
     found += result["findings"]
     return _report(options, found, result["notes"], 1 if found else 0)
 

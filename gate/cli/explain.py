@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from gate.cli import sight
-from gate.cli.convex import Options
-from gate.cli.refusal import escaped
+from gate.cli.convex import Options, tell
+from gate.cli.refusal import command, escaped
 from gate.errors import GateError
 from gate.keeper import client
 
@@ -32,6 +32,9 @@ def explain(options: Options, words: tuple[str, ...]) -> int:
         click.echo(json.dumps(decision))
     else:
         _show(decision)
+    tell(options.status_fd, decision)
+    if decision["verdict"] != "allow":
+        click.echo(f"gate: {decision['code']}: {escaped(decision['message'])}", err=True)
     return int(decision["exit"])
 
 
@@ -55,4 +58,4 @@ def _show(decision: Any) -> None:
     if remedy is not None:
         click.echo(f"  remedy   {remedy['text']}")
         if remedy["argv"]:
-            click.echo(f"           {' '.join(remedy['argv'])}")
+            click.echo(f"           {escaped(command(remedy['argv']))}")

@@ -11,7 +11,7 @@ from gate.errors import KeeperUnavailable
 from gate.keeper import client
 
 
-@click.group(cls=Verbs, table={"run": "gate.cli.keeper_run:run"})
+@click.group(cls=Verbs, epilog="Example: gate keeper status", table={"run": "gate.cli.keeper_run:run"})
 def keeper() -> None:
     """The trusted process that holds the ledger, the bundle and the keys."""
 

@@ -12,7 +12,7 @@ from gate.keeper import client
 _LARGEST = 64 * 1024
 
 
-@click.group()
+@click.group(epilog="Example: gate key set dev < key.txt")
 def key() -> None:
     """Keys of deployments, kept by the keeper."""
 

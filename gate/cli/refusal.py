@@ -10,7 +10,7 @@ from gate.errors import ConfigInvalid, GateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
 _LONGEST = 500
@@ -30,12 +30,22 @@ def show_decision(decision: "Mapping[str, Any]", as_json: bool) -> int:
     return int(decision["exit"])
 
 
+def verdict_of(error: GateError) -> "Mapping[str, Any]":
+    """A refusal that never became a decision, as an object."""
+    members = {"gate": 1, "kind": "error", "code": error.code, "message": error.message, "exit": error.exit}
+    return {**members, "remedy": {"text": error.remedy, "argv": error.argv}}
+
+
+def warn(sentence: str) -> None:
+    """Print something that changes nothing."""
+    _print(f"gate: {sentence}")
+
+
 def show_error(error: GateError, as_json: bool) -> int:
     """Print a refusal that never became a decision on stderr; returns the exit status."""
     remedy = {"text": error.remedy, "argv": error.argv}
     if as_json:
-        members = {"gate": 1, "kind": "error", "code": error.code, "message": error.message, "exit": error.exit}
-        _print(json.dumps({**members, "remedy": remedy}, separators=(",", ":")))
+        _print(json.dumps(verdict_of(error), separators=(",", ":")))
     else:
         for finding in error.findings if isinstance(error, ConfigInvalid) else ():
             _print(f"  {escaped(finding)}")
@@ -54,7 +64,12 @@ def _remedy(remedy: "Mapping[str, Any]") -> None:
     if remedy.get("text"):
         _print(f"  {escaped(remedy['text'])}")
     if remedy.get("argv"):
-        _print(f"  {escaped(' '.join(_quoted(word) for word in remedy['argv']))}")
+        _print(f"  {escaped(command(remedy['argv']))}")
+
+
+def command(argv: "Sequence[str]") -> str:
+    """`argv` as a shell takes it."""
+    return " ".join(_quoted(word) for word in argv)
 
 
 def _quoted(word: str) -> str:

@@ -51,6 +51,11 @@ def read_file(path: str) -> tuple[bytes | None, str | None]:
     return (data, None) if len(data) <= LARGEST else (None, "larger than 1 MiB")
 
 
+def read_text(path: str) -> str | None:
+    """Content of a file as it travels; None where it cannot be taken."""
+    return text(read_file(path)[0])
+
+
 def text(data: bytes | None) -> str | None:
     """Bytes as they travel in frames: every byte one character."""
     return None if data is None else data.decode("latin-1")

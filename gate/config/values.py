@@ -59,6 +59,10 @@ def duration(text: str) -> int:
     return int(text[:-1]) * _SECONDS[text[-1]]
 
 
+# What else lies in a project's state folder (docs/contract.md, Places).
+_STATE = frozenset({"genesis", "home", "port"})
+
+
 def relative_path(text: str) -> str:
     """Return `text`, a path that stays below the folder it is relative to. Raises ValueError."""
     parts = text.split("/")
@@ -68,10 +72,11 @@ def relative_path(text: str) -> str:
 
 
 def key_path(text: str) -> str:
-    """Return `text`, a path below `keys/`: no other file of the gate's can be named. Raises ValueError."""
-    if not text.startswith("keys/"):
-        raise ValueError("must be a path below `keys/`, such as `keys/dev`")
-    return relative_path(text)
+    """Return `text`, a path in the project's state folder that is no file of the ledger's own. Raises ValueError."""
+    first = relative_path(text).split("/")[0]
+    if first.startswith("ledger.") or first in _STATE:
+        raise ValueError("must not name a file of the gate's own; `keys/dev` is a good place")
+    return text
 
 
 def origin(text: str) -> str:

@@ -13,6 +13,12 @@ from gate import __version__
 from gate.errors import EXITS, ConfigInvalid, GateError, KeeperUnavailable
 from gate.keeper import places, protocol, start
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Reader = Callable[[str], str | None]
+
 _PATIENCE_MS = 30_000
 _ANSWER_SECONDS = 60
 _SO_NOSIGPIPE = 0x1022  # <sys/socket.h> of macOS; Python has no name for it
@@ -47,20 +53,31 @@ def running() -> socket.socket | None:
         return None
 
 
-def ask(connection: socket.socket, op: str, **members: object) -> dict[str, object]:
-    """Send one operation and return its first answer. Raises the GateError that the keeper answers with."""
+def ask(connection: socket.socket, op: str, read: "Reader | None" = None, /, **members: object) -> dict[str, object]:
+    """Send one operation and return its first answer. Raises the GateError that the keeper answers with.
+
+    `read`: content of a file of the caller's, by a name that the activated bundle holds (custody `env_file`).
+    """
     try:
         protocol.send(connection, {"gate": __version__, "op": op, **members})
-        return checked(protocol.receive(connection))
+        return _answer(connection, read)
     except protocol.Gone as error:
         raise _unavailable("the keeper closed the connection") from error
 
 
-def request(op: str, **members: object) -> dict[str, object]:
+def _answer(connection: socket.socket, read: "Reader | None") -> dict[str, object]:
+    answer = checked(protocol.receive(connection))
+    while "want" in answer:
+        protocol.send(connection, {"file": None if read is None else read(str(answer["want"]))})
+        answer = checked(protocol.receive(connection))
+    return answer
+
+
+def request(op: str, read: "Reader | None" = None, /, **members: object) -> dict[str, object]:
     """`result` of one operation on a connection of its own. Raises the GateError that the keeper answers with."""
     connection = connect()
     with connection:
-        result = ask(connection, op, **members)["result"]
+        result = ask(connection, op, read, **members)["result"]
     if not isinstance(result, dict):
         raise _unavailable("the keeper gave no proper answer")
     return result

@@ -13,6 +13,7 @@ INSTALLED_SOCKET = "/run/gate/keeper.sock"
 INSTALLED_STATE = "/var/lib/gate"
 TRUST = "/etc/gate/trust"
 _OURS_ONLY = 0o077
+_OURS_TO_WRITE = 0o022
 # sun_path holds 108 bytes on Linux and 104 on macOS, the closing zero included.
 _LONGEST = 103
 
@@ -31,11 +32,20 @@ def socket_in(root: str) -> str:
     return INSTALLED_SOCKET if root == INSTALLED_STATE else os.path.join(root, "keeper.sock")
 
 
-def ensure_private(path: str) -> None:
+def ensure_own(path: str) -> None:
     """Make the folder `path` (mode 0700) if it is not there.
 
-    Raises GateError `keeper_unavailable` when it is no folder, somebody else's, or open to others.
+    Raises GateError `keeper_unavailable` when it is no folder, somebody else's, or others may write to it.
     """
+    _ensure(path, _OURS_TO_WRITE, "others may write to it")
+
+
+def ensure_private(path: str) -> None:
+    """Do the same for a folder that others may not even enter."""
+    _ensure(path, _OURS_ONLY, "others may enter it")
+
+
+def _ensure(path: str, forbidden: int, why: str) -> None:
     try:
         os.makedirs(path, mode=0o700, exist_ok=True)
         status = os.lstat(path)
@@ -45,8 +55,8 @@ def ensure_private(path: str) -> None:
         raise _unusable(path, "it is not a folder")
     if status.st_uid != os.geteuid():
         raise _unusable(path, "it belongs to another user")
-    if status.st_mode & _OURS_ONLY:
-        raise _unusable(path, "others may enter it")
+    if status.st_mode & forbidden:
+        raise _unusable(path, why)
 
 
 class Address:

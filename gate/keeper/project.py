@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ from gate.walk import Ground, walk
 # State of invocations that stand in no project: no bundle can ever be activated under this name.
 NO_PROJECT = "_"
 _LONGEST_REASON = 200
+
+
+Fetch = Callable[[str], Awaitable[bytes | None]]
 
 
 @dataclass(slots=True)
@@ -87,15 +90,22 @@ class Project:
             return decision.refused(error)
         return walk(invocation, caller, self.ground(peer), decision_id=decision_id, time=time)
 
-    async def upstream(self, target: Target, files: Mapping[str, bytes]) -> Upstream:
-        """The deployment behind `target` with its real key. Raises GateError `custody_failed`."""
+    async def upstream(self, target: Target, files: Mapping[str, bytes], fetch: Fetch) -> Upstream:
+        """The deployment behind `target` with its real key. Raises GateError `custody_failed`.
+
+        `files`: env files that the door sent; `fetch` asks it for the one that a custody names.
+        """
         bundle = self.active.bundle
         if bundle is None or target.custody is None or target.url is None:
             raise GateError("unknown_deployment", f"{target.deployment} has no key", remedy="Register it in gate.yaml.")
         document = bundle.document
         entry = document.deployments[target.deployment]
-        self._insist_on_trust_to_run(document.custody[target.custody])
-        key = await self.keys.key(target.custody, document.custody[target.custody], target.url, files)
+        custody = document.custody[target.custody]
+        self._insist_on_trust_to_run(custody)
+        if custody.env_file is not None and custody.env_file not in files:
+            content = await fetch(custody.env_file)
+            files = files if content is None else {**files, custody.env_file: content}
+        key = await self.keys.key(target.custody, custody, target.url, files)
         return Upstream(
             url=target.url,
             name=target.name,

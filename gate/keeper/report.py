@@ -61,7 +61,7 @@ async def whoami(project: Project, session: Session, message: Message) -> None:
 
 async def doctor(project: Project, session: Session, message: Message) -> None:
     """Answer with what the keeper finds amiss: `findings` to mend, `notes` to know."""
-    findings = [*await _ledger(project), *_draft(project, message), *await _keys(project, message)]
+    findings = [*await _ledger(project), *_draft(project, message), *await _keys(project, session, message)]
     notes = []
     if enforcement(session.peer) == "advisory":
         notes.append(
@@ -114,14 +114,14 @@ def _draft(project: Project, message: Message) -> list[str]:
     )
 
 
-async def _keys(project: Project, message: Message) -> list[str]:
-    """Probe the key of every registered dev deployment, and that every other one is there."""
+async def _keys(project: Project, session: Session, message: Message) -> list[str]:
+    """Probe the key of every registered deployment."""
     invocation, bundle = from_wire(members.table(message, "invocation")), project.active.bundle
     found = []
     for name, entry in ({} if bundle is None else bundle.document.deployments).items():
         target = Target(name, entry.cls, entry.name, entry.url, entry.custody, "doctor")
         try:
-            await kinds.probe(await project.upstream(target, invocation.files))
+            await kinds.probe(await project.upstream(target, invocation.files, session.fetch))
         except GateError as error:
             found.append(f"deployment {name}: {error.message}")
     return found

@@ -22,7 +22,7 @@ def keep(root: str, *, ready_fd: int | None, idle_seconds: float) -> int:
     0 also when another keeper holds the lock: there is one, which is all that the starter wants.
     Raises GateError `keeper_unavailable` when the folder cannot be used.
     """
-    places.ensure_private(root)
+    places.ensure_own(root)
     os.umask(0o077)
     held = start.lock(root)
     if held is None:

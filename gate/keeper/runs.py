@@ -109,7 +109,7 @@ async def _decide(project: Project, invocation: Invocation, session: Session) ->
     if target.custody is None:
         return decision, _this_machine(target)
     try:
-        upstream = await project.upstream(target, invocation.files)
+        upstream = await project.upstream(target, invocation.files, session.fetch)
         await _probe(project, target, upstream)
         if decision.intent is not None and _calls_users_function(decision.intent):
             project.kinds[target.deployment] = await kinds.look_up(upstream)

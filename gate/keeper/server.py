@@ -13,7 +13,7 @@ from typing import Any
 from gate import __version__
 from gate.errors import ConfigInvalid, GateError
 from gate.identity.peer import Peer, peer_of
-from gate.keeper import places, protocol
+from gate.keeper import members, places, protocol
 
 Message = dict[str, Any]
 _FIRST_FRAME_SECONDS = 5
@@ -43,6 +43,17 @@ class Session:
             await self.writer.drain()
         except OSError as error:
             raise protocol.Gone from error
+
+    async def fetch(self, name: str) -> bytes | None:
+        """Content of a file of the door's, by a name that the activated bundle holds; None where it has none.
+
+        Raises protocol.Gone, and GateError for what is no answer.
+        """
+        await self.send({"want": name})
+        answer = await self.receive()
+        if answer is None:
+            raise protocol.Gone
+        return None if answer.get("file") is None else members.octets(answer["file"])
 
     async def receive(self) -> Message | None:
         """The next frame, None when the door has left. Raises GateError for what is no frame."""

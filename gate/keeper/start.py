@@ -22,7 +22,7 @@ def start(root: str) -> int:
     The descriptor reads end-of-file when the keeper serves or has given up. Two doors at once may both start one:
     the keeper's own lock lets a single one live.
     """
-    places.ensure_private(root)
+    places.ensure_own(root)
     ready, keeper_end = os.pipe()
     child = os.fork()
     if child == 0:

@@ -116,7 +116,7 @@ async def test_a_named_env_file_is_read_by_the_keeper_that_decides(gate: Gate) -
 
 async def test_a_descriptor_that_is_not_open_is_a_usage_error(gate: Gate) -> None:
     ran = await gate("--status-fd", "93", "convex", "data")
-    assert (ran.code, last(ran.err)) == (64, "gate: usage: the descriptor of --status-fd cannot be written")
+    assert (ran.code, last(ran.err)) == (64, "gate: usage: the descriptor of --status-fd is not open")
 
 
 async def test_nothing_runs_where_convex_is_not_installed_and_that_is_on_record(gate: Gate) -> None:
@@ -147,3 +147,18 @@ def test_what_is_shown_is_one_line_of_bounded_length_that_no_terminal_acts_on() 
 def test_the_options_of_the_hot_door_are_plain() -> None:
     options = convex.Options()
     assert (options.json, options.principal, options.grant, options.status_fd) == (False, None, None, None)
+
+
+async def test_a_state_folder_that_others_may_read_is_taken_and_its_projects_are_private(tmp_path: Path) -> None:
+    folder, state = tmp_path / "chat", tmp_path / "state"
+    folder.mkdir()
+    state.mkdir(mode=0o755)
+    async with gate_in(folder, state) as gate:
+        assert (await gate("whoami")).code == 0
+    assert (state / "_").stat().st_mode & 0o777 == 0o700
+
+
+async def test_explain_of_a_refusal_ends_as_a_refusal_does(gate: Gate) -> None:
+    ran = await gate("explain", "convex", "data")
+    assert (ran.code, ran.err.startswith("gate: unknown_deployment:")) == (77, True)
+    assert ran.out.startswith("deny: ")

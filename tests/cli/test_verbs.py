@@ -264,3 +264,25 @@ async def test_completion(gate: Gate, shell_name: str) -> None:
 async def test_usage_errors_exit_64(gate: Gate) -> None:
     for words in (("nonsense",), ("--nonsense",), ("audit", "tail", "-n", "0"), ("activate",)):
         assert (await gate(*words)).code == 64
+
+
+async def test_the_pair_of_a_self_hosted_deployment_may_stand_in_any_file(active: Gate, dev: StandIn) -> None:
+    """The key then comes with the call, from where the bundle says, and goes to the registered URL only."""
+    yaml = active.folder / "gate.yaml"
+    text = yaml.read_text()
+    head, _, tail = text.partition("deployments:")
+    _, _, tail = tail.partition("principals:")
+    people, _, _ = tail.partition("custody:")
+    own = f'deployments:\n  own: {{class: dev, url: "{dev.url}", custody: own}}\n'
+    yaml.write_text(f"{head}{own}principals:{people}custody:\n  own: {{env_file: conf/own.env}}\n")
+    assert (await active("activate", "--key", "../ada")).code == 0
+    (active.folder / ".env.local").write_text(f"CONVEX_SELF_HOSTED_URL={dev.url}\nCONVEX_SELF_HOSTED_ADMIN_KEY=none\n")
+    ran = await active("convex", "data")
+    assert (ran.code, "not in this folder" in ran.err) == (77, True), ran
+    (active.folder / "conf").mkdir()
+    pair = f"CONVEX_SELF_HOSTED_URL={dev.url}\nCONVEX_SELF_HOSTED_ADMIN_KEY={KEY}\n"
+    (active.folder / "conf" / "own.env").write_text(pair)
+    ran = await active("convex", "data")
+    assert ran.code == 0, ran
+    assert dev.keys() == {KEY}
+    assert (await active("doctor")).code == 1

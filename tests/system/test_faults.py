@@ -325,7 +325,7 @@ def test_a_state_folder_too_deep_for_a_socket_address_works(shared: Project) -> 
     assert shared.gate("keeper", "stop", GATE_HOME=str(deep)).code == 0
 
 
-@pytest.mark.parametrize("mode", [0o755, 0o710, 0o702])
+@pytest.mark.parametrize("mode", [0o777, 0o720, 0o702])
 def test_a_state_folder_that_others_may_enter_is_refused(shared: Project, mode: int) -> None:
     folder = shared.made.folder / f"open-{mode:o}"
     folder.mkdir()
