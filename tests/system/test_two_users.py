@@ -32,7 +32,7 @@ KEEPER, CALLER, OTHER = 64001, 64002, 64003
 _SECRETS = [key.rpartition("|")[2] for key in (DEV_KEY, PROD_KEY)]
 _SET_UP = """\
 set -e
-own=$1 keeper=$2; shift 2
+own=$1 keeper=$2 covered=; shift 2
 mount -t tmpfs -o mode=755 none "$own"
 mkdir "$own/etc"
 cp -a /etc/. "$own/etc"
@@ -44,14 +44,18 @@ mkdir -m 755 /run/gate
 mkdir -m 700 /var/lib/gate
 chown "$keeper" /run/gate /var/lib/gate
 count=0
-while [ $# -gt 0 ]; do
+for pair in "$@"; do
     count=$((count + 1))
     mkdir "$own/$count"
-    mount --bind "$2" "$own/$count"
-    mount -t tmpfs -o mode=755 none "$1"
-    mkdir -p "$2"
-    mount --bind "$own/$count" "$2"
-    shift 2
+    mount --bind "${pair#*:}" "$own/$count"
+done
+count=0
+for pair in "$@"; do
+    count=$((count + 1))
+    case " $covered " in *" ${pair%%:*} "*) ;; *) mount -t tmpfs -o mode=755 none "${pair%%:*}" ;; esac
+    covered="$covered ${pair%%:*}"
+    mkdir -p "${pair#*:}"
+    mount --bind "$own/$count" "${pair#*:}"
 done
 echo ready
 exec sleep infinity
@@ -117,18 +121,18 @@ def become(inside: int, uid: int) -> list[str]:
 
 
 def closed(paths: list[Path]) -> list[str]:
-    """For each of `paths` below a folder that others may not enter: that folder, and the path."""
+    """For each of `paths` below a folder that others may not enter: that folder and the path, as `FOLDER:PATH`."""
     found = []
     for path in paths:
         shut = [folder for folder in reversed(path.parents) if not folder.stat().st_mode & stat.S_IXOTH]
-        found += [str(shut[0]), str(path)] if shut else []
+        found += [f"{shut[0]}:{path}"] if shut else []
     return found
 
 
 @contextmanager
 def namespace(folder: Path) -> Iterator[int]:
     folder.mkdir()
-    hidden = closed([Path(sys.base_prefix)])
+    hidden = closed([Path(sys.base_prefix), Path(sys.prefix), Path(__file__).parents[2]])
     with subprocess.Popen(
         ["unshare", "-m", "--propagation", "private", "sh", "-c", _SET_UP, "sh", str(folder), str(KEEPER), *hidden],
         stdout=subprocess.PIPE,
