@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from gate.cli import keeper_install
 from gate.cli.convex import Options
 from gate.errors import KeeperUnavailable
 from gate.keeper import client, places
@@ -14,6 +15,10 @@ from gate.keeper.run import IDLE_SECONDS, keep
 @click.group()
 def keeper() -> None:
     """The trusted process that holds the ledger, the bundle and the keys."""
+
+
+keeper.add_command(keeper_install.install)
+keeper.add_command(keeper_install.uninstall)
 
 
 @keeper.command(epilog="Example: gate keeper run")
