@@ -1,6 +1,7 @@
 """Fixtures of every room: the real Convex CLI from npm, installed once from the committed lockfile."""
 
 import fcntl
+import signal
 import subprocess
 from pathlib import Path
 
@@ -24,3 +25,11 @@ def node_modules() -> Path:
 def convex_package(node_modules: Path) -> Path:
     """The real Convex package: `bin/main.js` is its CLI."""
     return node_modules / "convex"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def default_signals() -> None:
+    """Signals that whoever started the tests ignores (nohup, a background job) reach what the tests start."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)

@@ -10,8 +10,14 @@ from gate.cli.verbs import Verbs
 from gate.errors import KeeperUnavailable
 from gate.keeper import client
 
+_VERBS = {
+    "install": "gate.cli.keeper_install:install",
+    "run": "gate.cli.keeper_run:run",
+    "uninstall": "gate.cli.keeper_install:uninstall",
+}
 
-@click.group(cls=Verbs, epilog="Example: gate keeper status", table={"run": "gate.cli.keeper_run:run"})
+
+@click.group(cls=Verbs, epilog="Example: gate keeper status", table=_VERBS)
 def keeper() -> None:
     """The trusted process that holds the ledger, the bundle and the keys."""
 
