@@ -31,13 +31,18 @@ OURS = {
 TOO_DEAR = {"asyncio", "dataclasses", "inspect", "logging", "pathlib", "ssl", "subprocess", "threading", "typing"}
 _KEEPER_UNAVAILABLE = 74
 _PROBE = """\
-import sys
+import os, sys
 before = set(sys.modules)
+leave = os._exit
+
+def tell(status):
+    print(*sorted(set(sys.modules) - before), flush=True)
+    leave(status)
+
+os._exit = tell
 from gate.__main__ import main
 sys.argv[1:] = ["convex", "--version"]
-status = main()
-print(*sorted(set(sys.modules) - before))
-sys.exit(status)
+main()
 """
 
 
