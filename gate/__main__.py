@@ -38,6 +38,10 @@ def main() -> int:
     return app.main(arguments)
 
 
+def _is_descriptor(value: str) -> bool:
+    return value.isascii() and value.isdecimal()
+
+
 def _own(arguments: list[str]) -> tuple[dict[str, str], int]:
     """Options of gate's own before the verb, and the verb's index; whatever else stands there click explains."""
     own: dict[str, str] = {}
@@ -46,7 +50,7 @@ def _own(arguments: list[str]) -> tuple[dict[str, str], int]:
         word, value = arguments[index], arguments[index + 1 : index + 2]
         if word == "--json":
             own[word] = ""
-        elif word in _VALUED and value and (word != "--status-fd" or value[0].isdigit()):
+        elif word in _VALUED and value and (word != "--status-fd" or _is_descriptor(value[0])):
             own[word] = value[0]
             index += 1
         else:

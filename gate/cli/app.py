@@ -10,7 +10,7 @@ from gate import __version__
 from gate.cli import convex, refusal
 from gate.cli.convex import Options
 from gate.cli.verbs import Verbs
-from gate.errors import EXITS, GateError
+from gate.errors import GateError
 
 _VERBS = {
     "activate": "gate.cli.activate:activate",
@@ -33,7 +33,7 @@ _VERBS = {
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per result.")
 @click.option("--as", "principal", metavar="ID", help="Who calls, such as agent:codex (else GATE_PRINCIPAL).")
-@click.option("--grant", metavar="ID", help="Use this grant and no other.")
+@click.option("--grant", metavar="ID", help="Use this grant and no other. There are none in this version.")
 @click.option("--status-fd", type=int, metavar="N", help="Write gate's own verdict as JSON to descriptor N.")
 @click.version_option(__version__, prog_name="gate")
 @click.pass_context
@@ -68,28 +68,37 @@ def completion(shell: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run the command line `arguments`; returns the exit status (docs/contract.md, exit codes)."""
-    as_json = "--json" in arguments
     try:
         status = gate.main(arguments, prog_name="gate", standalone_mode=False)
     except GateError as error:
-        convex.tell(_status_fd(arguments), refusal.verdict_of(error))
-        return refusal.show_error(error, as_json)
+        status = _refuse(error, arguments)
     except click.UsageError as error:
-        error.show()
-        return EXITS["usage"]
+        status = _refuse(GateError("usage", error.format_message(), remedy=_usage(error)), arguments)
     except click.exceptions.Exit as leaving:
-        return leaving.exit_code
+        status = leaving.exit_code
     except click.Abort:
-        return 130
+        status = 130
     except BrokenPipeError:
         sys.stderr.close()
-        return 141
+        status = 141
+    except OSError as error:
+        status = _refuse(refusal.of_system(error), arguments)
     return status if isinstance(status, int) else 0
+
+
+def _refuse(error: GateError, arguments: list[str]) -> int:
+    convex.tell(_status_fd(arguments), refusal.verdict_of(error))
+    return refusal.show_error(error, "--json" in arguments)
+
+
+def _usage(error: click.UsageError) -> str:
+    verb = "gate" if error.ctx is None else error.ctx.command_path
+    return f"See `{verb} --help`."
 
 
 def _status_fd(arguments: list[str]) -> int | None:
     """The value of --status-fd, which stands before the verb."""
     for option, value in itertools.pairwise(arguments):
-        if option == "--status-fd" and value.isdigit():
+        if option == "--status-fd" and value.isascii() and value.isdecimal():
             return int(value)
     return None

@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
-from gate.audit.verify import CANNOT_TELL, FINDINGS, Report, verify_database, verify_export
+from gate.audit.verify import CANNOT_TELL, CLEAN, FINDINGS, Report, verify_database, verify_export
 from gate.cli import sight
 from gate.cli.convex import Options
 from gate.errors import GateError
 from gate.keeper import client
 
+_SAID = {CLEAN: "clean", FINDINGS: "NOT clean", CANNOT_TELL: "cannot tell"}
 _SQLITE = b"SQLite format 3\0"
 
 
@@ -63,9 +64,7 @@ def verify(options: Options, file: Path | None, signers: Path | None, head: str 
             click.echo(f"finding: {finding}")
         for note in report.notes:
             click.echo(f"note: {note}")
-        click.echo(
-            f"{report.events} events, head {report.head or 'none'}: {'clean' if report.status == 0 else 'NOT clean'}"
-        )
+        click.echo(f"{report.events} events, head {report.head or 'none'}: {_SAID[report.status]}")
     return report.status
 
 
@@ -75,7 +74,7 @@ def _report(file: Path | None, signers: Path | None, head: str | None) -> Report
         return _verify(file, None if signers is None else signers.read_bytes(), head)
     except GateError as error:
         status = FINDINGS if error.code == "ledger_tampered" else CANNOT_TELL
-        return Report(status, (error.message,), (), 0, None, None)
+        return Report(status, (f"{error.code}: {error.message}. {error.remedy}",), (), 0, None, None)
     except OSError as error:
         return Report(CANNOT_TELL, (f"{error.filename}: {error.strerror}",), (), 0, None, None)
 

@@ -56,6 +56,8 @@ def main(argv: list[str], options: Options) -> int:
     except GateError as error:
         tell(options.status_fd, refusal.verdict_of(error))
         return refusal.show_error(error, options.json)
+    except OSError as error:
+        return refusal.show_error(refusal.of_system(error), options.json)
     except KeyboardInterrupt:
         # Before there is a child to take it: nothing ran, or the keeper records what did as unknown.
         return 128 + signal.SIGINT

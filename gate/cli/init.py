@@ -42,17 +42,19 @@ def init(options: Options, signer: Path | None, project: str | None) -> None:
         env=_env(),
         convex_json=_json("convex.json"),
         human="human:" + _project_name(pwd.getpwuid(os.geteuid()).pw_name),
-        public_key=None if public is None else public.read_text(encoding="utf-8"),
+        public_key=None if public is None else public.read_text(encoding="utf-8", errors="replace"),
     )
-    for path, text in result["files"].items():
-        _write(Path(path), text)
+    # gate.yaml comes last: where something else cannot be written, `gate init` can be called again.
+    for path in sorted(result["files"], key=lambda path: path == sight.CONFIG):
+        _write(Path(path), result["files"][path])
     if options.json:
         click.echo(json.dumps({"project": name, "ledger": result["ledger"], "files": sorted(result["files"])}))
         return
     click.echo(f"project {name}, ledger {result['ledger']}")
     for path in sorted(result["files"]):
         click.echo(f"wrote {path}")
-    click.echo("Read gate.yaml, then put it in force: gate activate --key ~/.ssh/id_ed25519")
+    key = "FILE" if public is None else public.with_suffix("")
+    click.echo(f"Read gate.yaml and gate.signers, then put them in force: gate activate --key {key}")
 
 
 def _preference(key: Path) -> tuple[bool, bool, str]:

@@ -36,6 +36,12 @@ def verdict_of(error: GateError) -> "Mapping[str, Any]":
     return {**members, "remedy": {"text": error.remedy, "argv": error.argv}}
 
 
+def of_system(error: OSError) -> GateError:
+    """A refusal for what the system did not let the door do, such as stand in a folder that is gone."""
+    what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    return GateError("usage", f"the system refuses: {what}", remedy="Call from a folder that is there and can be read.")
+
+
 def warn(sentence: str) -> None:
     """Print something that changes nothing."""
     _print(f"gate: {sentence}")

@@ -38,15 +38,20 @@ class KeyRing:
             self._fetched[custody] = await command.read(entry.command, entry.timeout, self._environment(), custody)
         return self._fetched[custody]
 
-    def store(self, custody: str, entry: CustodyEntry, key: str) -> None:
-        """Put `key` where `custody` keeps it. Raises GateError `custody_failed` for backends that fetch."""
+    def check(self, custody: str, entry: CustodyEntry, key: str) -> str:
+        """`key` as it would be stored. Raises GateError `custody_failed` for no key, and for backends that fetch."""
         if entry.file is None:
             raise GateError(
                 "custody_failed",
                 f"custody {custody} is not a file of the gate's",
                 remedy="Set the key where gate.yaml says that this custody fetches it from.",
             )
-        file.write(self.state / entry.file, key, custody)
+        return file.clean(key.encode("utf-8", "surrogatepass"), custody)
+
+    def store(self, custody: str, entry: CustodyEntry, key: str) -> None:
+        """Put `key` where `custody` keeps it. Raises GateError `custody_failed`."""
+        checked = self.check(custody, entry, key)
+        file.write(self.state / str(entry.file), checked, custody)
 
     def forget(self) -> None:
         """Drop every fetched key: the bundle changed, or Convex refused one."""
@@ -54,6 +59,11 @@ class KeyRing:
 
     def _environment(self) -> dict[str, str]:
         path = self.root / "keeper.env"
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        try:
+            text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        except (OSError, UnicodeError) as error:
+            raise GateError(
+                "custody_failed", "keeper.env in the state folder cannot be read as UTF-8", remedy="Mend that file."
+            ) from error
         values = dotenv_values(stream=StringIO(text), interpolate=False)
         return {"PATH": PATH, "LANG": "C.UTF-8"} | {name: value or "" for name, value in values.items()}

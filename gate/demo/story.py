@@ -130,7 +130,8 @@ def _attacks(made: Stage) -> Iterator[Step]:
     before = len(made.dev.requests)
     tried = made.gate("convex", "run", "messages:list", cwd=made.hostile_workspace())
     writes = [request for request in made.dev.requests[before:] if "addDocument" in json.dumps(request.body)]
-    held = not writes and "status 200" not in tried.out and DEV_KEY not in tried.out
+    refused = tried.code == 0 and "status 560" in tried.out
+    held = refused and not writes and DEV_KEY not in tried.out
     yield Step(
         "A forged Convex CLI in node_modules uses its lease of a query to write.",
         "gate convex run messages:list   # forged",

@@ -32,10 +32,17 @@ def node_modules() -> Path:
     installed = folder / "node_modules"
     if (installed / "convex" / "bin" / "main.js").exists():
         return installed
-    folder.mkdir(parents=True, exist_ok=True)
-    # A manifest of its own keeps npm from looking upwards for a project.
-    (folder / "package.json").write_text('{"private": true}\n', encoding="utf-8")
-    command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--silent", f"convex@{CONVEX}"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # A manifest of its own keeps npm from looking upwards for a project.
+        (folder / "package.json").write_text('{"private": true}\n', encoding="utf-8")
+    except OSError as error:
+        raise GateError(
+            "usage",
+            f"the cache folder {folder} cannot be made ({error.strerror})",
+            remedy="Name one in XDG_CACHE_HOME.",
+        ) from error
+    command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", f"convex@{CONVEX}"]
     done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode != 0:
         last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no reason given"]

@@ -92,8 +92,9 @@ async def set_key(project: Project, session: Session, message: Message) -> None:
             "the activated bundle lists no custody of that name",
             remedy=f"It lists: {', '.join(entries) or 'none'}. Activate the bundle that names it first.",
         )
+    checked = project.keys.check(custody, entries[custody], key)
     await project.record("key.set", custody, {"custody": custody, "uid": session.peer.uid})
-    project.keys.store(custody, entries[custody], key)
+    project.keys.store(custody, entries[custody], checked)
     project.keys.forget()
     project.probed.clear()
     await session.send({"result": {"custody": custody}})

@@ -28,6 +28,7 @@ from gate.walk import Ground, walk
 # State of invocations that stand in no project: no bundle can ever be activated under this name.
 NO_PROJECT = "_"
 _LONGEST_REASON = 200
+_PORTS = range(1024, 65536)
 
 
 Fetch = Callable[[str], Awaitable[bytes | None]]
@@ -138,15 +139,23 @@ class Project:
         Convex's CLI names its folders after that port (facts of 1.48.0: `~/.convex-test-PORT`).
         """
         if self._proxy is None:
-            remembered = self.state / "port"
-            port = int(remembered.read_text(encoding="ascii")) if remembered.is_file() else None
             try:
-                self._proxy = await Proxy.start(port, self._note_refusal)
+                self._proxy = await Proxy.start(self._remembered_port(), self._note_refusal)
             except GateError:
                 # Taken meanwhile: only the CLI's cache is lost with the old number.
                 self._proxy = await Proxy.start(None, self._note_refusal)
-            remembered.write_text(f"{self._proxy.port}\n", encoding="ascii")
+            fresh = self.state / "port.new"
+            fresh.write_text(f"{self._proxy.port}\n", encoding="ascii")
+            fresh.replace(self.state / "port")
         return self._proxy
+
+    def _remembered_port(self) -> int | None:
+        """The port of the last time; None where nothing sensible is written: only a cache hangs on it."""
+        try:
+            port = int((self.state / "port").read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return None
+        return port if port in _PORTS else None
 
     def _note_refusal(self, lease: Lease, why: str) -> None:
         run = self.runs.get(lease.id)

@@ -52,7 +52,7 @@ async def whoami(project: Project, session: Session, message: Message) -> None:
                 if bundle is None
                 else {"digest": bundle.digest, "at": project.active.at, "signers": list(project.active.signers)},
                 "draft": draft_state(project, _files(message)),
-                "production": ground.distrusted or "served",
+                "production": ground.distrusted or "trusted, and refused where the policy wants a grant",
                 "deployments": {} if bundle is None else _registry(project),
             }
         }

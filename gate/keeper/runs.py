@@ -45,13 +45,16 @@ async def run(project: Project, session: Session, message: Message) -> None:
     project.runs[decision.id] = live
     # Another bundle may have come in force between the decision and its record.
     project.cut_fallen()
+    outcome: Mapping[str, Any] = {"outcome": "unknown", "why": "the keeper failed"}
     try:
         outcome, refusal = await _attempt(project, live, decision.intent, upstream, session)
     finally:
         project.runs.pop(decision.id, None)
-        await _end(project, live, "the invocation ended")
         _forget_kinds(project, decision)
-    await project.record("outcome", decision.id, {"decision": decision.id, **outcome, **_counts(live)})
+        await _end(project, live, "the invocation ended")
+        # Whatever happened: what was let through has an outcome as long as there is a ledger to write it to.
+        if project.ledger.latched is None:
+            await project.record("outcome", decision.id, {"decision": decision.id, **outcome, **_counts(live)})
     if refusal is not None:
         raise refusal
     await session.send({"recorded": decision.id})

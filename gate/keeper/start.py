@@ -69,6 +69,6 @@ def _become_keeper(root: str, ready: int) -> None:
         environment = {"PATH": _PATH, "LANG": "C.UTF-8", "HOME": "/", "GATE_HOME": root}
         arguments = [sys.executable, "-I", "-m", "gate", "keeper", "run", "--ready-fd", str(_FIRST_FREE)]
         os.execve(sys.executable, arguments, environment)
-    except OSError:
+    finally:
         # Whatever went wrong, the copy of the door that this process is must not run on.
         os._exit(1)

@@ -133,7 +133,7 @@ async def test_locked_by_somebody_else(tmp_path: Path, monkeypatch: pytest.Monke
     other.execute("BEGIN IMMEDIATE")
     began = time.monotonic()
     await assert_latched(ledger, "ledger_unavailable")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     other.close()
 
 

@@ -1,7 +1,9 @@
 """What verbs say when the project at hand is odd: no files, broken files, other places."""
 
+import asyncio
 import json
 import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -162,3 +164,46 @@ async def test_explain_of_a_refusal_ends_as_a_refusal_does(gate: Gate) -> None:
     ran = await gate("explain", "convex", "data")
     assert (ran.code, ran.err.startswith("gate: unknown_deployment:")) == (77, True)
     assert ran.out.startswith("deny: ")
+
+
+async def test_a_usage_error_is_a_refusal_like_any_other(gate: Gate) -> None:
+    ran = await gate("--json", "audit", "tail", "-n", "0")
+    first, end = ran.err.splitlines()
+    assert (ran.code, json.loads(first)["code"], end.startswith("gate: usage: ")) == (64, "usage", True)
+    ran = await gate("nonsense")
+    assert ran.err.splitlines()[0] == "  See `gate --help`."
+
+
+async def test_a_folder_that_is_gone_is_a_refusal_for_every_door(gate: Gate, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    for words in ("convex data", "whoami", "explain convex data"):
+        script = f"cd {gone} && rmdir {gone} && {sys.executable} -m gate {words}; code=$?; mkdir {gone}; exit $code"
+        process = await asyncio.create_subprocess_exec(
+            "/bin/sh", "-c", script, env=gate.environment(), stderr=asyncio.subprocess.PIPE
+        )
+        _, err = await process.communicate()
+        assert (process.returncode, last(err.decode()).startswith("gate: usage:")) == (64, True), err
+
+
+async def test_odd_values_are_refusals(gate: Gate) -> None:
+    assert (await gate("--status-fd", "\u00b2", "convex", "data")).code == 64
+    (gate.folder / "key.pub").write_bytes(b"ssh-ed25519 \xff\n")
+    ran = await gate("init", "--signer", "key.pub")
+    assert (ran.code, last(ran.err).startswith("gate: usage:")) == (64, True), ran
+    (gate.folder / "policies").write_text("a file")
+    ran = await gate("init")
+    assert (ran.code, last(ran.err).startswith("gate: usage:")) == (64, True), ran
+    assert not (gate.folder / "gate.yaml").exists()
+
+
+async def test_a_damaged_port_file_costs_nothing_but_the_cache(gate: Gate) -> None:
+    (gate.folder / ".env.local").write_text("CONVEX_DEPLOYMENT=local:local-acme-chat\n")
+    state = gate.state / "_"
+    for content in ("garbage", "", "99999999", "-1"):
+        assert (await gate("whoami")).code == 0
+        (state / "port").write_text(content)
+        ran = await gate("convex", "data")
+        assert last(ran.err).startswith("gate: unknown_version:"), ran
+        await gate("keeper", "stop")
+    assert 1024 <= int((state / "port").read_text()) <= 65535

@@ -102,6 +102,7 @@ async def test_a_key_for_a_custody_that_is_not_listed_is_refused(active: Gate) -
     assert ran.code == 64
     ran = await active("key", "set", "dev", stdin=b"two\nlines")
     assert ran.err.splitlines()[-1].startswith("gate: custody_failed:")
+    assert (await active("audit", "tail")).out.count("key.set") == 1
 
 
 async def test_a_key_of_another_deployment_is_never_used(active: Gate, dev: StandIn) -> None:

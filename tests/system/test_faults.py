@@ -55,7 +55,7 @@ def test_a_killed_keeper_ends_access_and_child_and_leaves_a_whole_ledger(shared:
         code, err = live.ended()
         assert code == 76
         assert err.strip().endswith("gate: cut: the keeper is gone")
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10
         assert gone(live.child)
         assert use(live) == 0
     assert list(shared.outcomes(before).values()) == [["unknown"]]
@@ -165,7 +165,7 @@ def test_a_ledger_that_goes_away_under_a_run_cuts_it_without_any_call(
         ended, err = live.ended()
         assert ended == 76
         assert "ledger" in err
-        assert time.monotonic() - started < 3.5
+        assert time.monotonic() - started < 15
         assert gone(live.child)
         assert use(live) != 200
     assert project.gate("convex", "run", "messages:list", cwd=folder).code == 0

@@ -310,7 +310,7 @@ def test_the_selection_of_the_child_is_the_gates_whatever_lies_around(cloud: Pai
     (cloud.gated.made.work / ".env").write_text(f"CONVEX_SELF_HOSTED_ADMIN_KEY=x\nHTTPS_PROXY={prod.url}\n")
     came = cloud.gated.gate("convex", "run", "messages:list")
     (cloud.gated.made.work / ".env").unlink()
-    assert came.code in (0, 77), came.err
+    assert came.code == 0, came.err
     assert prod.requests == []
     cloud.only_the_key_arrived()
 
