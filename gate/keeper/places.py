@@ -4,6 +4,7 @@ Standard library only: the doors on the hot path import it. docs/contract.md, ga
 """
 
 import os
+import pwd
 import stat
 
 from gate import world
@@ -23,8 +24,14 @@ def state_root() -> str:
     named = world.variable("GATE_HOME")
     if named is not None:
         return os.path.abspath(named)
-    base = world.variable("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    base = world.variable("XDG_STATE_HOME") or os.path.join(_home(), ".local", "state")
     return os.path.join(os.path.abspath(base), "gate")
+
+
+def _home() -> str:
+    """The caller's home; where HOME names none, the one that the system knows."""
+    named = world.variable("HOME")
+    return named if named is not None and os.path.isabs(named) else pwd.getpwuid(os.getuid()).pw_dir
 
 
 def socket_in(root: str) -> str:

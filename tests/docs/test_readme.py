@@ -1,6 +1,8 @@
 """The README's commands, run in their order by a shell, as somebody who follows it would."""
 
 import asyncio
+import functools
+import json
 import os
 import re
 import sys
@@ -57,6 +59,29 @@ async def test_a_project_is_set_up_and_used_as_the_readme_says(tmp_path: Path, n
             assert ends[command] == expected, f"{command}\n{said}"
         assert len(ends) == 6
         assert dev.keys() == {KEY}
+        await operate(folder, environment, tmp_path / "state" / "chat" / "ledger.db")
+
+
+async def operate(folder: Path, environment: dict[str, str], ledger: Path) -> None:
+    """Run what operations.md shows, in the project that the README set up, with this machine's names."""
+    tail = (await shell("gate audit tail -n 2", folder, environment))[1]
+    head = (await shell("gate --json audit verify", folder, environment))[1]
+    names = {
+        "~/.local/state/gate/acme-chat/ledger.db": str(ledger),
+        "dec-7k3f9q2m": tail.split()[3],
+        "HASH": json.loads(head)["head"],
+        "python3 docs": f"{sys.executable} {ROOT}/docs",
+    }
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    commands = [line.partition("  #")[0] for line in re.findall(r"^\$ (.*)$", text, re.MULTILINE)]
+    # The project is there already, and its keeper is wanted to the end.
+    ran = [command for command in commands if not command.startswith(("gate init", "gate keeper stop"))]
+    assert len(ran) > 10
+    for command in ran:
+        there = functools.reduce(lambda line, name: line.replace(name, names[name]), names, command)
+        code, said = await shell(there, folder, environment)
+        assert code == 0, f"{there}\n{said}"
+        assert said or ">" in there, there
 
 
 def test_the_two_commands_of_a_fresh_machine_are_the_ones_that_ci_runs() -> None:

@@ -1,6 +1,7 @@
 """Where the gate's files are, what is pinned, and that one keeper at most lives."""
 
 import os
+import pwd
 import socket
 from pathlib import Path
 
@@ -22,6 +23,9 @@ def test_the_state_folder_is_named_or_standard(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", "/home/ada")
     assert places.state_root() == "/home/ada/.local/state/gate"
+    for odd in ("", "relative"):
+        monkeypatch.setenv("HOME", odd)
+        assert places.state_root() == str(Path(pwd.getpwuid(os.getuid()).pw_dir) / ".local" / "state" / "gate")
     assert places.socket_in(places.INSTALLED_STATE) == places.INSTALLED_SOCKET
     assert places.socket_in("/s") == "/s/keeper.sock"
 
