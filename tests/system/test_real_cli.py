@@ -307,10 +307,15 @@ def test_the_selection_of_the_child_is_the_gates_whatever_lies_around(cloud: Pai
     hostile = {"CONVEX_PROVISION_HOST": prod.url, "HTTP_PROXY": prod.url, "NODE_OPTIONS": "", "DOTENV_CONFIG_PATH": "x"}
     came = cloud.gated.gate("convex", "run", "messages:list", cwd=None, stdin="", **hostile)
     assert came.code == 0, came.err
-    (cloud.gated.made.work / ".env").write_text(f"CONVEX_SELF_HOSTED_ADMIN_KEY=x\nHTTPS_PROXY={prod.url}\n")
-    came = cloud.gated.gate("convex", "run", "messages:list")
-    (cloud.gated.made.work / ".env").unlink()
-    assert came.code == 0, came.err
+    env = cloud.gated.made.work / ".env"
+    for text, code in (
+        (f"HTTPS_PROXY={prod.url}\nHTTP_PROXY={prod.url}\n", 0),
+        ("CONVEX_SELF_HOSTED_ADMIN_KEY=x\n", 77),
+    ):
+        env.write_text(text)
+        came = cloud.gated.gate("convex", "run", "messages:list")
+        env.unlink()
+        assert came.code == code, came.err
     assert prod.requests == []
     cloud.only_the_key_arrived()
 
