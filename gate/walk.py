@@ -6,6 +6,7 @@ Every door and the dry run walk this function (ADR-0029: one path); only the kee
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from gate import CONVEX_VERSIONS
 from gate.config.document import Document
 from gate.errors import EXITS, GateError
 from gate.identity.caller import Caller
@@ -24,9 +25,6 @@ from gate.target.target import Target
 # Classes whose deployments belong to the caller: what runs there needs no trust in the keeper's pin.
 OWN_CLASSES = frozenset({"anonymous", "local", "dev"})
 
-
-# Convex's CLI packages that the tables were made from (docs/contract.md, Versions).
-VERSIONS = ("1.48.0",)
 
 # Convex answers these to a person's login only, or they mint credentials: never run with a key of the gate's.
 WANTS_LOGIN = frozenset({"insights", "deployment token create", "deployment token delete"})
@@ -96,12 +94,12 @@ def walk(invocation: Invocation, caller: Caller, ground: Ground, *, decision_id:
 
 def _insist_on_version(version: str | None) -> None:
     """The tables of commands and routes are facts about certain versions of Convex's CLI, and about no others."""
-    if version is not None and version not in VERSIONS:
+    if version is not None and version not in CONVEX_VERSIONS:
         raise GateError(
             "unknown_version",
             f"the gate does not know the Convex CLI {version[:40]}",
-            remedy=f"Install a version that it knows: `npm install convex@{VERSIONS[-1]}`.",
-            argv=["npm", "install", f"convex@{VERSIONS[-1]}"],
+            remedy=f"Install a version that it knows: `npm install convex@{CONVEX_VERSIONS[-1]}`.",
+            argv=["npm", "install", f"convex@{CONVEX_VERSIONS[-1]}"],
         )
 
 

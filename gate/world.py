@@ -6,6 +6,9 @@ Standard library only: the doors on the hot path import it.
 import os
 import time
 
+# Where programs are found for the keeper and what it starts: no PATH of a caller's reaches it.
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 # Crockford's base32 without look-alikes: ids are read aloud and typed.
 _ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID_LENGTH = 8

@@ -15,6 +15,17 @@ from gate.identity.sshsig import verify
 ACTIVATED = "bundle.activated"
 
 
+def parts_of(members: Mapping[str, Any]) -> tuple[Bundle, bytes, list[bytes]]:
+    """Bundle, statement and signatures out of the members of an activation's event.
+
+    Raises ConfigInvalid for a bundle that does not hold, and KeyError, TypeError, AttributeError or UnicodeError for
+    members of another shape.
+    """
+    bundle = load_bundle({path: text.encode() for path, text in members["files"].items()})
+    signatures = [text.encode("ascii") for text in members["signatures"]]
+    return bundle, members["statement"].encode("ascii"), signatures
+
+
 @dataclass(slots=True)
 class Activations:
     """Takes the events of one ledger in order.
@@ -42,9 +53,7 @@ class Activations:
         self._heads.add(entry.hash)
 
     def _activation(self, ledger_id: str | None, entry: Entry, members: Mapping[str, Any]) -> Iterator[str]:
-        bundle = load_bundle({path: text.encode() for path, text in members["files"].items()})
-        signed = members["statement"].encode("ascii")
-        signatures = [text.encode("ascii") for text in members["signatures"]]
+        bundle, signed, signatures = parts_of(members)
         who = check_activation(signed, signatures, self._before, bundle, at_ms=milliseconds(entry.time))
         if (members["digest"], members["signers"]) != (bundle.digest, list(who)):
             yield "the event names another digest or other signers than the signed statement"

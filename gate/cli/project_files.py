@@ -42,11 +42,11 @@ def draft_files() -> dict[str, str]:
     return files
 
 
-def known_files() -> dict[str, str] | None:
-    """The draft's files, None where they cannot all be had: for reports, which go on without them."""
+def known_files() -> dict[str, str]:
+    """The draft's files, none where they cannot all be had: for reports, which go on without them."""
     try:
         return draft_files()
     except GateError as error:
         if error.code != "config_invalid":
             raise
-        return None
+        return {}

@@ -22,7 +22,7 @@ _DRAFT = {
 def whoami(options: Options) -> None:
     """Say who you are to the gate, which bundle is in force and what it registers."""
     invocation = sight.invocation([], options.principal, options.grant)
-    result: Any = client.request("whoami", invocation=invocation, files=project_files.known_files() or {})
+    result: Any = client.request("whoami", invocation=invocation, files=project_files.known_files())
     if options.json:
         click.echo(json.dumps(result))
         return

@@ -7,12 +7,10 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from gate import world
 from gate.config.document import CustodyEntry
 from gate.custody import command, env_file, file
 from gate.errors import GateError
-
-# Commands of password managers are found here and nowhere else: no PATH of a caller reaches the keeper.
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(slots=True)
@@ -38,20 +36,23 @@ class KeyRing:
             self._fetched[custody] = await command.read(entry.command, entry.timeout, self._environment(), custody)
         return self._fetched[custody]
 
-    def check(self, custody: str, entry: CustodyEntry, key: str) -> str:
-        """`key` as it would be stored. Raises GateError `custody_failed` for no key, and for backends that fetch."""
+    def check(self, custody: str, entry: CustodyEntry, key: str) -> None:
+        """Return when `key` can be stored. Raises GateError `custody_failed` for no key, and for what only fetches."""
+        self._place(custody, entry)
+        file.clean(key.encode("utf-8", "surrogatepass"), custody)
+
+    def store(self, custody: str, entry: CustodyEntry, key: str) -> None:
+        """Put `key` where `custody` keeps it. Raises GateError `custody_failed`."""
+        file.write(self._place(custody, entry), key, custody)
+
+    def _place(self, custody: str, entry: CustodyEntry) -> Path:
         if entry.file is None:
             raise GateError(
                 "custody_failed",
                 f"custody {custody} is not a file of the gate's",
                 remedy="Set the key where gate.yaml says that this custody fetches it from.",
             )
-        return file.clean(key.encode("utf-8", "surrogatepass"), custody)
-
-    def store(self, custody: str, entry: CustodyEntry, key: str) -> None:
-        """Put `key` where `custody` keeps it. Raises GateError `custody_failed`."""
-        checked = self.check(custody, entry, key)
-        file.write(self.state / str(entry.file), checked, custody)
+        return self.state / entry.file
 
     def forget(self) -> None:
         """Drop every fetched key: the bundle changed, or Convex refused one."""
@@ -66,4 +67,4 @@ class KeyRing:
                 "custody_failed", "keeper.env in the state folder cannot be read as UTF-8", remedy="Mend that file."
             ) from error
         values = dotenv_values(stream=StringIO(text), interpolate=False)
-        return {"PATH": PATH, "LANG": "C.UTF-8"} | {name: value or "" for name, value in values.items()}
+        return {"PATH": world.PATH, "LANG": "C.UTF-8"} | {name: value or "" for name, value in values.items()}

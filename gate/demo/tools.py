@@ -4,10 +4,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from gate import world
+from gate import CONVEX_VERSIONS, world
 from gate.errors import GateError
 
-CONVEX = "1.48.0"
+CONVEX = CONVEX_VERSIONS[-1]
 _HINTS = {
     "node": "Install Node.js 20 or later: https://nodejs.org, `brew install node`, or `apt install nodejs npm`.",
     "npm": "Install npm, which comes with Node.js: https://nodejs.org or `apt install npm`.",

@@ -6,6 +6,7 @@ Standard library only: the doors on the hot path import it.
 import json
 import os
 
+from gate import CONVEX_VERSIONS
 from gate.errors import GateError
 
 _PACKAGE = os.path.join("node_modules", "convex")
@@ -43,8 +44,8 @@ def command(package: str | None, search: str) -> list[str]:
         raise GateError(
             "unknown_version",
             "no Convex package is installed in this folder or above it",
-            remedy="Install it in the project: `npm install convex@1.48.0`.",
-            argv=["npm", "install", "convex@1.48.0"],
+            remedy=f"Install it in the project: `npm install convex@{CONVEX_VERSIONS[-1]}`.",
+            argv=["npm", "install", f"convex@{CONVEX_VERSIONS[-1]}"],
         )
     for folder in search.split(os.pathsep):
         node = os.path.join(folder, "node")

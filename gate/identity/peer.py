@@ -3,6 +3,7 @@
 Linux: SO_PEERCRED; macOS: LOCAL_PEERCRED.
 """
 
+import os
 import socket
 import struct
 import sys
@@ -20,6 +21,11 @@ class Peer:
 
     pid: int
     uid: int
+
+    @property
+    def privileged(self) -> bool:
+        """Whether it runs as this very user or as root."""
+        return self.uid in (os.geteuid(), 0)
 
 
 def peer_of(connection: socket.socket) -> Peer:

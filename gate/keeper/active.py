@@ -5,15 +5,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gate.audit.activations import ACTIVATED, parts_of
 from gate.audit.chain import Entry, milliseconds
 from gate.audit.ledger import Ledger
 from gate.config.activation import check_activation
-from gate.config.bundle import Bundle, load_bundle
+from gate.config.bundle import Bundle
 from gate.errors import GateError, LedgerError
 from gate.policy.load import load_rules, shipped_rules
 from gate.policy.rules import RuleSet
-
-EVENT = "bundle.activated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ def read_active(ledger: Ledger) -> Active:
     correct chain is not a signature.
     """
     active = Active(None, shipped_rules())
-    for entry in ledger.read(type=EVENT):
+    for entry in ledger.read(type=ACTIVATED):
         try:
             active = _next(active, entry, ledger)
         except (GateError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -75,9 +74,7 @@ def stands(signed: bytes, ledger: Ledger, since: int) -> bool:
 def _next(active: Active, entry: Entry, ledger: Ledger) -> Active:
     """What is in force after the activation `entry`. Raises GateError, or what malformed members raise."""
     members: Mapping[str, Any] = json.loads(entry.body)
-    bundle = load_bundle({path: text.encode() for path, text in members["files"].items()})
-    signed = members["statement"].encode("ascii")
-    signatures = [text.encode("ascii") for text in members["signatures"]]
+    bundle, signed, signatures = parts_of(members)
     who = check_activation(signed, signatures, active.bundle, bundle, at_ms=milliseconds(entry.time))
     if not stands(signed, ledger, active.seq):
         raise GateError("bundle_changed", "the statement is about another ledger or moment", remedy="Sign anew.")

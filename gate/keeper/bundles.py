@@ -16,7 +16,7 @@ from gate.policy.load import load_rules
 
 def checked_bundle(files: Mapping[str, bytes]) -> Bundle:
     """The bundle in `files` with its policies read too. Raises ConfigInvalid with every finding."""
-    bundle = load_bundle(dict(files))
+    bundle = load_bundle(files)
     load_rules(bundle)
     return bundle
 
@@ -92,9 +92,9 @@ async def set_key(project: Project, session: Session, message: Message) -> None:
             "the activated bundle lists no custody of that name",
             remedy=f"It lists: {', '.join(entries) or 'none'}. Activate the bundle that names it first.",
         )
-    checked = project.keys.check(custody, entries[custody], key)
+    project.keys.check(custody, entries[custody], key)
     await project.record("key.set", custody, {"custody": custody, "uid": session.peer.uid})
-    project.keys.store(custody, entries[custody], checked)
+    project.keys.store(custody, entries[custody], key)
     project.keys.forget()
     project.probed.clear()
     await session.send({"result": {"custody": custody}})
@@ -102,7 +102,7 @@ async def set_key(project: Project, session: Session, message: Message) -> None:
 
 def _insist_on_administrator(project: Project, session: Session) -> None:
     """On an installed keeper the first bundle is the administrator's: whoever signs it says what the keeper may run."""
-    if project.installed and project.active.bundle is None and not session.privileged:
+    if project.installed and project.active.bundle is None and not session.peer.privileged:
         raise GateError(
             "denied_by_rule",
             "the first activation on an installed keeper is for its administrator",

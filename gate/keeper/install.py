@@ -20,7 +20,7 @@ from typing import Any
 from gate import __version__, world
 from gate.errors import GateError
 from gate.keeper import places
-from gate.keeper.unit import HOME, PATH, PYTHON, SERVICE, UNIT, unit_text
+from gate.keeper.unit import HOME, PYTHON, SERVICE, UNIT, unit_text
 
 _DISTRIBUTION = "convex-gate"
 _SOCKET_FOLDER = str(Path(places.INSTALLED_SOCKET).parent)
@@ -257,7 +257,7 @@ def _service(user: str) -> list[Step]:
 
 def _installer_environment() -> dict[str, str]:
     kept = {name: value for name, value in world.environment().items() if not name.startswith(_DANGEROUS)}
-    return {**kept, "PATH": PATH}
+    return {**kept, "PATH": world.PATH}
 
 
 def _problem(status: os.stat_result) -> str | None:

@@ -34,6 +34,11 @@ def _home() -> str:
     return named if named is not None and os.path.isabs(named) else pwd.getpwuid(os.getuid()).pw_dir
 
 
+def keeper_environment(root: str) -> dict[str, str]:
+    """All that a keeper of the state folder `root` sees of an environment."""
+    return {"PATH": world.PATH, "LANG": "C.UTF-8", "HOME": "/", "GATE_HOME": root}
+
+
 def socket_in(root: str) -> str:
     """Path of the keeper's socket for the state folder `root`."""
     return INSTALLED_SOCKET if root == INSTALLED_STATE else os.path.join(root, "keeper.sock")

@@ -1,7 +1,6 @@
 """What the keeper holds for one project: ledger, activated bundle, keys, proxy, live runs. Talks to no door."""
 
 import asyncio
-import os
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gate import world
+from gate.audit.activations import ACTIVATED
 from gate.audit.ledger import Ledger
 from gate.config.activation import check_activation
 from gate.config.bundle import Bundle
@@ -176,7 +176,7 @@ class Project:
             signers = check_activation(statement, signatures, self.active.bundle, bundle, at_ms=world.now_ms())
             texts = [signature.decode("ascii") for signature in signatures]
             members = active.activation_members(bundle, statement, texts, signers)
-            await self.ledger.append(active.EVENT, members, subject=bundle.digest)
+            await self.ledger.append(ACTIVATED, members, subject=bundle.digest)
             self.reload()
         if self.active.genesis is not None and not (self.state / "genesis").exists():
             trust.pin(self.active.genesis, self.state)
@@ -230,7 +230,7 @@ class Project:
 
 def enforcement(peer: Peer) -> str:
     """`enforced` when the caller can neither be the keeper's user nor root, else `advisory` (ADR-0029)."""
-    return "enforced" if peer.uid not in (os.geteuid(), 0) else "advisory"
+    return "advisory" if peer.privileged else "enforced"
 
 
 async def open_project(root: Path, name: str) -> Project:

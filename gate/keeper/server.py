@@ -31,11 +31,6 @@ class Session:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    @property
-    def privileged(self) -> bool:
-        """Whether the door runs as the keeper's own user or as root."""
-        return self.peer.uid in (os.geteuid(), 0)
-
     async def send(self, message: Message) -> None:
         """Send one frame. Raises protocol.Gone when the door has left."""
         try:

@@ -10,8 +10,6 @@ import sys
 
 from gate.keeper import places
 
-# Nothing of the caller's environment reaches the keeper but where its state is.
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _FIRST_FREE = 3
 _CLEAR = 10
 
@@ -66,9 +64,8 @@ def _become_keeper(root: str, ready: int) -> None:
         os.closerange(_FIRST_FREE + 1, 4096)
         for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTSTP):
             signal.signal(number, signal.SIG_DFL)
-        environment = {"PATH": _PATH, "LANG": "C.UTF-8", "HOME": "/", "GATE_HOME": root}
         arguments = [sys.executable, "-I", "-m", "gate", "keeper", "run", "--ready-fd", str(_FIRST_FREE)]
-        os.execve(sys.executable, arguments, environment)
+        os.execve(sys.executable, arguments, places.keeper_environment(root))
     finally:
         # Whatever went wrong, the copy of the door that this process is must not run on.
         os._exit(1)

@@ -4,10 +4,9 @@ from gate.keeper import places
 
 HOME = "/opt/gate"
 PYTHON = f"{HOME}/bin/python"
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SERVICE = "gate-keeper.service"
 UNIT = f"/etc/systemd/system/{SERVICE}"
-_ENVIRONMENT = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/", "GATE_HOME": places.INSTALLED_STATE}
+_ENVIRONMENT = places.keeper_environment(places.INSTALLED_STATE)
 # A keeper that others rely on does not end because nobody called for a while.
 _RUN = (PYTHON, "-I", "-m", "gate", "keeper", "run", "--idle-seconds", "1000000000")
 
