@@ -4,8 +4,9 @@ Writing them anew means that the deployment reads exactly what was checked. Know
 """
 
 import asyncio
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 import brotli  # type: ignore[import-untyped]
@@ -32,15 +33,26 @@ async def read_object(request: web.BaseRequest, largest: int = COMMON) -> dict[s
     raw = await _read(request, largest)
     encoding = request.headers.get("Content-Encoding", "identity")
     size = len(raw) if encoding == "identity" else largest
-    return await _aside(size, _parse, raw, encoding, largest)
+    return await aside(size, _parse, raw, encoding, largest)
 
 
 async def write_object(message: dict[str, Any], size: int) -> bytes:
     """`message` as JSON; `size` tells about how large it was when it came."""
-    return await _aside(size, _write, message)
+    return await aside(size, _write, message)
 
 
-async def _aside(size: int, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+async def read_answer(data: bytes | bytearray | str, largest: int = LARGEST) -> object:
+    """The JSON that a deployment answered; None when there is none, or more than `largest` bytes of it."""
+    return None if len(data) > largest else await aside(len(data), _parse_answer, data)
+
+
+async def digest(message: Mapping[str, Any], size: int) -> str:
+    """SHA-256 of `message` in a form of its own (sorted, no spaces), without its credential; `size` as above."""
+    return await aside(size, _digest, {name: value for name, value in message.items() if name != "adminKey"})
+
+
+async def aside(size: int, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """What `work` returns, done in another thread when it has `size` bytes to go through and they are many."""
     if size <= _INLINE:
         return work(*arguments, **named)
     return await asyncio.to_thread(work, *arguments, **named)
@@ -66,6 +78,13 @@ def _parse(raw: bytes, encoding: str, largest: int) -> dict[str, Any]:
     return message
 
 
+def _parse_answer(data: bytes | bytearray | str) -> object:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _expand(raw: bytes, encoding: str, largest: int) -> bytes:
     if encoding == "identity":
         return raw
@@ -85,6 +104,10 @@ def _expand(raw: bytes, encoding: str, largest: int) -> bytes:
 
 def _write(message: dict[str, Any]) -> bytes:
     return json.dumps(message, separators=(",", ":")).encode("ascii")
+
+
+def _digest(message: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(message, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

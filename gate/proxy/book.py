@@ -22,12 +22,13 @@ _UNKNOWN = "the credential is not one of a lease that this gate gave out"
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A lease and what runs under it now. `over` is set when it ends."""
+    """A lease and what runs under it now. `over` is set when it ends. `imports`: ids of those that it uploaded."""
 
     lease: Lease
     over: asyncio.Event = field(default_factory=asyncio.Event)
     exchanges: dict[asyncio.Task[Any], asyncio.Transport | None] = field(default_factory=dict)
     sockets: set[asyncio.Task[Any]] = field(default_factory=set)
+    imports: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from gate.proxy.body import read_object
 from gate.proxy.book import Book, Entry, same
+from gate.proxy.leave import check_live
 from gate.proxy.refusal import Refused
 
 _LARGEST = 64 * 1024
@@ -29,7 +30,7 @@ def serves(place: str) -> bool:
 
 
 async def answer(place: str, request: web.BaseRequest, book: Book, proxy_url: str) -> web.Response:
-    """Answer `request` for `place`. Raises Refused without the credential of a lease that has not ended."""
+    """Answer `request` for `place`. Raises Refused without the credential of a lease that goes on."""
     if place == _VERSION:
         return web.json_response(_NO_NEWS)
     if place == _AUTHORIZE:
@@ -55,14 +56,13 @@ async def _by_body(request: web.BaseRequest, book: Book) -> Entry:
 def _local(book: Book, name: str) -> Entry:
     """A lease on the local deployment `name`: its CLI has no credential to show, and learns slugs only."""
     for entry in book.all():
-        if entry.lease.upstream.cls == "local" and entry.lease.upstream.name == name and entry.lease.ended is None:
+        if entry.lease.upstream.cls == "local" and entry.lease.upstream.name == name and entry.lease.stopped is None:
             return entry
     raise Refused("no lease is open on this local deployment")
 
 
 def _live(entry: Entry) -> Entry:
-    if entry.lease.ended is not None:
-        raise Refused(entry.lease.ended)
+    check_live(entry.lease)
     return entry
 
 

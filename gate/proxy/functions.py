@@ -20,7 +20,7 @@ IMPORT = "deployment:backups:import"
 AS_USER = "deployment:functions:actAsUser"
 
 # Commands that call functions of the user's own; every other one has helpers only.
-_CALLERS = frozenset({"run", "dev"})
+_CALLERS = frozenset({"run", "dev", "mcp:run"})
 _SEGMENT = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _PATH = re.compile(rf"({_SEGMENT}(?:/{_SEGMENT})*)(?::([A-Za-z_$][A-Za-z0-9_$]*))?", re.ASCII)
 _TYPES = frozenset({"query", "mutation", "action"})
@@ -53,16 +53,19 @@ _WRITER = Helper((frozenset({VIEW, WRITE}),), frozenset(), table="table", writes
 # Who calls what: the CLI 1.48 sources. Anything else under `_system/` is refused.
 HELPERS: dict[str, Helper] = {
     "_system/cli/tables:default": _reads(VIEW, "data"),
-    "_system/cli/tableData:default": _reads(VIEW, "data", table="table"),
+    "_system/cli/tableData:default": _reads(VIEW, "data", "mcp:data", table="table"),
     "_system/cli/queryTable:default": _reads(VIEW, "dev", table="tableName"),
-    "_system/cli/tableSize:default": _reads(VIEW, "deploy", "dev", "run", table="tableName"),
-    "_system/cli/queryEnvironmentVariables:default": _reads(ENV_VIEW, "env list", "env set", "dev", every=True),
-    "_system/cli/queryEnvironmentVariables:get": _reads(ENV_VIEW, "env get", variable="name"),
-    "_system/cli/modules:apiSpec": _reads(VIEW, "function-spec", "run", "dev"),
+    "_system/cli/tableSize:default": _reads(DEPLOY, "deploy", "dev", "run", table="tableName"),
+    "_system/cli/queryEnvironmentVariables:default": _reads(
+        ENV_VIEW, "env list", "env set", "dev", "mcp:envList", every=True
+    ),
+    "_system/cli/queryEnvironmentVariables:get": _reads(ENV_VIEW, "env get", "mcp:envGet", variable="name"),
+    "_system/cli/modules:apiSpec": _reads(VIEW, "function-spec", "run", "dev", "mcp:functionSpec"),
     "_system/cli/convexUrl:cloudUrl": _reads(VIEW, "function-spec"),
     "_system/cli/exports:getLatest": _reads(BACKUP, "export"),
     "_system/cli/queryImport:default": _reads(IMPORT, "import"),
     "_system/cli/queryImport:list": _reads(IMPORT, "import"),
+    "_system/frontend/getSchemas:default": _reads(VIEW, "mcp:tables"),
     "_system/frontend/components:list": _reads(VIEW, "run"),
     "_system/frontend/addDocument:default": _WRITER,
     "_system/frontend/patchDocumentsFields:default": _WRITER,
@@ -122,6 +125,11 @@ def writes(call: Call, scope: Scope) -> bool:
     return helper.writes if helper is not None else typed(call, scope) != "query"
 
 
+def decided(call: Call, scope: Scope) -> bool:
+    """Whether `call` is what the invocation is about, and not a helper that the CLI calls on its own behalf."""
+    return call.path not in HELPERS or _named(call, scope)
+
+
 def typed(call: Call, scope: Scope) -> str | None:
     """The kind as which `call` has to be forwarded: `query`, `mutation`, `action`; None: as it came.
 
@@ -135,8 +143,8 @@ def typed(call: Call, scope: Scope) -> str | None:
         return "mutation" if helper.writes else "query"
     if WRITE not in scope.effects:
         return "query"
-    decided = {kind.removeprefix("internal ") for kind in scope.kinds or ()} & _TYPES
-    return decided.pop() if len(decided) == 1 else None
+    kinds = {kind.removeprefix("internal ") for kind in scope.kinds or ()} & _TYPES
+    return kinds.pop() if len(kinds) == 1 else None
 
 
 def check_untyped(call: Call, scope: Scope) -> None:
@@ -164,12 +172,16 @@ def _check_helper(call: Call, scope: Scope) -> None:
     helper = HELPERS.get(call.path)
     if helper is None:
         raise Refused(f"{call.path} is not a system function that the gate lets through")
-    named = scope.command in _CALLERS and scope.functions is not None and call.path in scope.functions
+    named = _named(call, scope)
     if not named and scope.command not in helper.commands:
         raise Refused(f"{call.path} is not part of {scope.command}")
     # A function that the decision names is held to its own effect; deploying stands in only for the CLI's helpers.
     _need(helper.needs[:1] if named else helper.needs, scope, call.path)
     _check_resource(call, helper, scope)
+
+
+def _named(call: Call, scope: Scope) -> bool:
+    return scope.command in _CALLERS and scope.functions is not None and call.path in scope.functions
 
 
 def _check_resource(call: Call, helper: Helper, scope: Scope) -> None:

@@ -9,13 +9,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from gate.errors import GateError
 from gate.proxy import control_plane, exchange, sync
 from gate.proxy.book import Book, Entry
 from gate.proxy.lease import Lease
 from gate.proxy.listener import Busy, Listener
+from gate.proxy.probe import probe
 from gate.proxy.refusal import Refused
 from gate.proxy.routes import SYNC
 from gate.proxy.upstream import Pool
@@ -95,6 +96,10 @@ class Proxy:
         for task in entry.sockets:
             task.cancel()
 
+    async def probe(self, lease: Lease) -> str | None:
+        """None when this very proxy, asked over TCP, refuses `lease` for its end everywhere; else what it did not."""
+        return await probe(self.url, lease)
+
     async def stop(self) -> None:
         """End every lease, every connection and the listener."""
         for entry in self._book.all():
@@ -123,6 +128,9 @@ class Proxy:
             raise Refused("requests from a page are not taken")
         if len(request.headers.getall("Authorization", [])) > 1:
             raise Refused("the request carries several credentials")
+        if request.version != HttpVersion11:
+            # In an older one the end of an answer is the end of its connection: half of it looks whole.
+            raise Refused("the request is not of HTTP 1.1")
 
     async def _exchange(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         entry, user = self._book.by_header(request.headers.get("Authorization"))

@@ -7,18 +7,20 @@ refusal a socket is not relayed any more: the versions of its two sides would no
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp import ClientError, ClientSession, ClientWebSocketResponse, WSMessage, WSMsgType, web
+from aiohttp import ClientError, ClientSession, ClientWebSocketResponse, WSMsgType, web
 from yarl import URL
 
-from gate.proxy import functions, refusal
+from gate.proxy import body as bodies, functions, refusal
 from gate.proxy.book import Book, Entry, same
-from gate.proxy.functions import AS_USER
-from gate.proxy.lease import Scope
+from gate.proxy.functions import AS_USER, Call
+from gate.proxy.lease import Passing, Scope
+from gate.proxy.leave import admit, check_live
 from gate.proxy.refusal import Refused
+from gate.proxy.rows import count_message
 from gate.proxy.upstream import Pool
 
 Message = dict[str, Any]
@@ -27,7 +29,6 @@ _FAREWELL_SECONDS = 0.05
 # More than the CLI's words can hold; a message is parsed where every other lease waits.
 LARGEST = 1024 * 1024
 _LARGEST_ANSWER = 64 * 1024 * 1024
-_PASSING = frozenset({"Connect", "Event"})
 _NEVER = {"querySet": 0, "ts": "AAAAAAAAAAA=", "identity": 0}
 
 
@@ -106,6 +107,7 @@ class Relay:
         try:
             async with session.ws_connect(url, max_msg_size=_LARGEST_ANSWER, compress=0, autoping=True) as upstream:
                 for message in self.first:
+                    check_live(self.entry.lease)
                     await upstream.send_str(json.dumps(message))
                 await self._both_ways(upstream)
         except (ClientError, OSError) as error:
@@ -123,54 +125,100 @@ class Relay:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        if self.entry.lease.ended is not None:
-            raise Refused(self.entry.lease.ended)
+        check_live(self.entry.lease)
         for task in done:
             task.result()
 
     async def _towards(self, upstream: ClientWebSocketResponse) -> None:
+        checks: dict[str, Callable[[Message], Awaitable[Message]]] = {
+            "Connect": self._check_nothing,
+            "Event": self._check_nothing,
+            "Authenticate": self._check_identity,
+            "ModifyQuerySet": self._check_watched,
+            "Mutation": self._check_call,
+            "Action": self._check_call,
+        }
         while (message := await self.client.receive()) is not None:
-            await self._pass(message, upstream)
+            check = checks.get(str(message.get("type")))
+            if check is None:
+                raise Refused("a message is of a type that the gate does not let through")
+            await upstream.send_str(json.dumps(await check(message)))
 
-    async def _pass(self, message: Message, upstream: ClientWebSocketResponse) -> None:
+    async def _check_nothing(self, message: Message) -> Message:
+        await admit(self.entry.lease)
+        return message
+
+    async def _check_identity(self, message: Message) -> Message:
+        await admit(self.entry.lease)
+        return authenticate(message, self.entry)
+
+    async def _check_watched(self, message: Message) -> Message:
+        scope = self.entry.lease.scope
+        self.client.note(message)
+        calls = check_queries(message, scope)
+        await self._admit(message, [call for call in calls if functions.decided(call, scope)], "WS Query", writes=False)
+        self.entry.lease.counts.reads += len(calls)
+        return message
+
+    async def _check_call(self, message: Message) -> Message:
+        try:
+            call = check_call(message, self.entry.lease.scope)
+            await self._admit(message, [call], f"WS {message['type']}", writes=True)
+        except Refused as refused:
+            await self.client.send(refusal.of_call(refused.why, message))
+            raise
+        self.entry.lease.counts.writes += 1
+        return message
+
+    async def _admit(self, message: Message, calls: list[Call], place: str, *, writes: bool) -> None:
         lease = self.entry.lease
-        kind = message.get("type")
-        if kind == "ModifyQuerySet":
-            self.client.note(message)
-            lease.counts.reads += check_queries(message, lease.scope)
-        elif kind in {"Mutation", "Action"}:
-            try:
-                check_call(message, lease.scope)
-            except Refused as refused:
-                await self.client.send(refusal.of_call(refused.why, message))
-                raise
-            lease.counts.writes += 1
-        elif kind == "Authenticate":
-            message = authenticate(message, self.entry)
-        elif kind not in _PASSING:
-            raise Refused("a message is of a type that the gate does not let through")
-        await upstream.send_str(json.dumps(message))
+        await admit(lease)
+        if lease.leave is None:
+            return
+        digest = await bodies.digest(message, 0)
+        for call in calls:
+            await admit(lease, Passing(place, call.path, call.component or None, digest, writes, charges=True))
 
     async def _back(self, upstream: ClientWebSocketResponse) -> None:
-        chunks: list[str] = []
-        async for frame in upstream:
-            if frame.type is not WSMsgType.TEXT or self.entry.lease.ended is not None:
-                return
-            await self.client.send_text(frame.data)
-            self.entry.lease.counts.bytes_out += len(frame.data)
-            self._follow(frame, chunks)
+        pieces: list[str] = []
+        try:
+            async for frame in upstream:
+                if frame.type is not WSMsgType.TEXT:
+                    return
+                message = await _read(frame.data, pieces)
+                check_live(self.entry.lease)
+                self._follow(frame.data, message)
+                await self.client.send_text(frame.data)
+        finally:
+            self.entry.lease.counts.rows_unknown |= bool(pieces)
 
-    def _follow(self, frame: WSMessage, chunks: list[str]) -> None:
-        """Keep the version that the caller's state now has; large transitions come in pieces."""
-        message = json.loads(frame.data)
-        if message.get("type") == "TransitionChunk":
-            chunks.append(message["chunk"])
-            if len(chunks) < message["totalParts"]:
-                return
-            message = json.loads("".join(chunks))
-            chunks.clear()
+    def _follow(self, text: str, message: Message | None) -> None:
+        """Count what goes out, and keep the version that the caller's state has after it."""
+        counts = self.entry.lease.counts
+        counts.bytes_out += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        if message is None:
+            return
+        if self.entry.lease.leave is not None:
+            count_message(counts, message)
         if message.get("type") == "Transition":
-            self.client.version = message["endVersion"]
+            self.client.version = message.get("endVersion", self.client.version)
+
+
+async def _read(text: str, pieces: list[str]) -> Message | None:
+    """The message that ends with `text`; None while `pieces` of a large transition are not all here.
+
+    Raises Refused for what is none of the sync protocol: where its caller's state is cannot be told from there on.
+    """
+    message = await bodies.read_answer(text)
+    if isinstance(message, dict) and message.get("type") == "TransitionChunk":
+        pieces.append(str(message.get("chunk")))
+        if len(pieces) != message.get("totalParts") and sum(map(len, pieces)) <= _LARGEST_ANSWER:
+            return None
+        message = await bodies.read_answer("".join(pieces))
+        pieces.clear()
+    if not isinstance(message, dict) or not isinstance(message.get("endVersion", {}), dict):
+        raise Refused("the deployment sent a message that is not of the sync protocol", status=502)
+    return message
 
 
 async def introduce(client: Client, book: Book) -> Introduced | None:
@@ -196,8 +244,7 @@ async def introduce(client: Client, book: Book) -> Introduced | None:
 async def relay(client: Client, introduced: Introduced, path: str, pool: Pool) -> None:
     """Relay an introduced socket until either side goes or its lease ends. Raises Refused when it has to stop."""
     entry = introduced.entry
-    if entry.lease.ended is not None:
-        raise Refused(entry.lease.ended)
+    check_live(entry.lease)
     first = [*introduced.first[:-1], authenticate(introduced.first[-1], entry)]
     await Relay(client, entry, first, path).run(pool.session(entry.lease.upstream))
 
@@ -240,23 +287,28 @@ def authenticate(message: Message, entry: Entry) -> Message:
     return message | {"value": entry.lease.upstream.key}
 
 
-def check_queries(message: Mapping[str, Any], scope: Scope) -> int:
-    """How many queries `message` adds, all of which `scope` covers. Raises Refused for the first it does not."""
+def check_queries(message: Mapping[str, Any], scope: Scope) -> list[Call]:
+    """The queries that `message` adds, all of which `scope` covers. Raises Refused for the first it does not."""
     added = [change for change in message["modifications"] if change.get("type") != "Remove"]
-    for change in added:
-        if change.get("type") != "Add":
-            raise Refused("the query set is malformed")
-        functions.check(functions.read_call(change, "udfPath"), scope)
-    return len(added)
+    return [_check_query(change, scope) for change in added]
 
 
-def check_call(message: Mapping[str, Any], scope: Scope) -> None:
-    """Return only when `scope` covers the mutation or action in `message`, its kind included. Raises Refused."""
+def _check_query(change: Mapping[str, Any], scope: Scope) -> Call:
+    if change.get("type") != "Add":
+        raise Refused("the query set is malformed")
+    call = functions.read_call(change, "udfPath")
+    functions.check(call, scope)
+    return call
+
+
+def check_call(message: Mapping[str, Any], scope: Scope) -> Call:
+    """The mutation or action in `message`. Raises Refused unless `scope` covers it, its kind included."""
     call = functions.read_call(message, "udfPath")
     functions.check(call, scope)
     kinds = None if scope.kinds is None else {kind.removeprefix("internal ") for kind in scope.kinds}
     if functions.WRITE not in scope.effects or (kinds is not None and str(message["type"]).lower() not in kinds):
         raise Refused(f"{call.path} was not decided as a {str(message['type']).lower()}")
+    return call
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Message:

@@ -19,6 +19,7 @@ from leases import (
     TOKEN,
     VIEW,
     WRITE,
+    Noting,
     lease,
     scope,
     variables,
@@ -55,8 +56,10 @@ def project(tmp_path: Path, node_modules: Path) -> Path:
     return workspace(tmp_path, node_modules)
 
 
-def opened(proxy: Proxy, deployment: StandIn, of: Scope, *, name: str | None = "happy-otter-123") -> Lease:
-    fresh = lease(deployment.url, of, name=name, team="acme", slug="chat")
+def opened(
+    proxy: Proxy, deployment: StandIn, of: Scope, *, name: str | None = "happy-otter-123", leave: Noting | None = None
+) -> Lease:
+    fresh = lease(deployment.url, of, name=name, team="acme", slug="chat", leave=leave)
     proxy.open(fresh)
     return fresh
 
@@ -109,6 +112,57 @@ async def test_commands_work_and_keys_are_swapped(
     assert says in ran.out
     assert ours.counts.refused == 0
     insist_on_the_swap(deployment, ran, env)
+
+
+@pytest.mark.parametrize(
+    ("of", "argv", "recorded", "rows"),
+    [
+        (QUERY, ("run", "messages:list"), ["POST /api/function"], 1),
+        (MUTATION, ("run", "messages:send"), ["POST /api/function"], 1),
+        (AS_JOE, ("run", "messages:list", "--identity", "{name: 'J'}"), ["POST /api/function"], 1),
+        (scope("run", VIEW, TEST_QUERY), ("run", "--inline-query", "1"), ["POST /api/run_test_function"], 1),
+        (scope("data", VIEW, tables=["messages"]), ("data", "messages"), [], 1),
+        (scope("function-spec", VIEW), ("function-spec",), [], 7),
+        (scope("env set", ENV_WRITE, variables=["A"]), ("env", "set", "A", "b"), ["POST /api/update_env"], 0),
+        (scope("export", *BACKUP), ("export", "--path", "out.zip"), [], None),
+        (
+            scope("import", *IMPORT, tables=["messages"]),
+            ("import", "--table", "messages", "rows.jsonl", "--append", "-y"),
+            ["POST /api/perform_import"],
+            None,
+        ),
+        (
+            scope("deploy", *PUSH),
+            ("deploy", "--typecheck", "disable"),
+            ["POST /api/deploy2/start_push", "POST /api/deploy2/finish_push"],
+            None,
+        ),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, tuple) else "",
+)
+async def test_under_a_leave_the_same_commands_work_and_are_recorded(
+    proxy: Proxy,
+    deployment: StandIn,
+    project: Path,
+    *,
+    of: Scope,
+    argv: tuple[str, ...],
+    recorded: list[str],
+    rows: int | None,
+) -> None:
+    (project / "rows.jsonl").write_text('{"body": "one"}\n')
+    leave = Noting()
+    ours = opened(proxy, deployment, of, leave=leave)
+    ran = await convex(project, variables(ours, proxy.url), *argv)
+    assert ran.code == 0, ran
+    assert (ours.counts.refused, ours.counts.rows_unknown) == (0, False)
+    places = [passing.place for passing, _ in leave.passed]
+    assert len(places) == len(recorded)
+    assert all(place.startswith(start) for place, start in zip(places, recorded, strict=True))
+    assert rows is None or ours.counts.rows == rows
+    await proxy.close(ours.id, "the invocation ended")
+    assert await proxy.probe(ours) is None
+    insist_on_the_swap(deployment, ran, variables(ours, proxy.url))
 
 
 @pytest.mark.parametrize(
@@ -193,11 +247,19 @@ async def test_a_function_that_is_not_of_the_decided_kind_does_not_run(
     ],
     ids=["watch", "logs"],
 )
+@pytest.mark.parametrize("leave", [None, Noting()], ids=["free", "granted"])
 async def test_the_cut_ends_what_stays(
-    proxy: Proxy, deployment: StandIn, project: Path, *, of: Scope, argv: tuple[str, ...], sign: str
+    proxy: Proxy,
+    deployment: StandIn,
+    project: Path,
+    *,
+    of: Scope,
+    argv: tuple[str, ...],
+    sign: str,
+    leave: Noting | None,
 ) -> None:
     deployment.app.call("messages:send", None, {"body": "early"})
-    ours = opened(proxy, deployment, of)
+    ours = opened(proxy, deployment, of, leave=leave)
     process = await start(project, variables(ours, proxy.url), *argv)
     try:
         await until(process, sign)

@@ -131,6 +131,7 @@ def test_what_was_decided_passes(asked: Call, of: Scope) -> None:
         (call("_system/cli/tableData:default", componentId="k1"), scope("data", VIEW, components=[]), "component"),
         (call("_system/cli/tableData:default", table="a"), scope("run", VIEW), "not part of run"),
         (call("_system/cli/tables:default"), scope("data"), "needs deployment:data:view"),
+        (call("_system/cli/tableSize:default", tableName="a"), scope("run", VIEW), "needs deployment:deploy"),
         (
             call("_system/cli/queryEnvironmentVariables:default"),
             scope("env list", ENV_VIEW, variables=["A"]),

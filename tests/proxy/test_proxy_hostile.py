@@ -11,7 +11,21 @@ import aiohttp
 import brotli  # type: ignore[import-untyped]
 import pytest
 from aiohttp import WSMsgType, web
-from leases import AS_USER, DEPLOY, ENV_WRITE, IMPORT, KEY, TEST_QUERY, TOKEN, VIEW, WRITE, bearer, lease, scope
+from leases import (
+    AS_USER,
+    DEPLOY,
+    ENV_WRITE,
+    IMPORT,
+    KEY,
+    TEST_QUERY,
+    TOKEN,
+    VIEW,
+    WRITE,
+    GrantingProxy,
+    bearer,
+    lease,
+    scope,
+)
 
 from gate.demo.standin import StandIn
 from gate.errors import GateError
@@ -33,9 +47,10 @@ async def deployment() -> AsyncIterator[StandIn]:
         yield standin
 
 
-@pytest.fixture
-async def proxy() -> AsyncIterator[Proxy]:
-    listening = await Proxy.start(None)
+@pytest.fixture(params=[Proxy, GrantingProxy], ids=["free", "granted"])
+async def proxy(request: pytest.FixtureRequest) -> AsyncIterator[Proxy]:
+    """Twice each: nothing that is refused or cut without a grant passes under one."""
+    listening: Proxy = await request.param.start(None)
     yield listening
     await listening.stop()
 
@@ -110,6 +125,7 @@ async def test_raw_oddities_do_not_reach_the_deployment(proxy: Proxy, deployment
         f"POST //api/function HTTP/1.1\r\n{host}{auth}{end}",
         f"POST /api/function?adminKey={ours.credential} HTTP/1.1\r\n{host}{end}",
         f"POST /api/function?adminKey={ours.credential} HTTP/1.1\r\n{host}{auth}{end}",
+        f"POST /api/function HTTP/1.0\r\n{host}{auth}{end}",
         f"CONNECT 127.0.0.1:1 HTTP/1.1\r\n{host}{auth}{end}",
         f"POST /api/function HTTP/1.1\r\n{host}{auth}Transfer-Encoding: chunked\r\n{end}",
     ):
@@ -177,6 +193,9 @@ async def test_raw_oddities_do_not_reach_the_deployment(proxy: Proxy, deployment
             {"changes": [{"name": ["A"], "value": ""}]},
             "not those that were decided",
         ),
+        (scope("import", *IMPORT), "/api/perform_import", {"importId": "import-1"}, "not one that was uploaded"),
+        (scope("import", *IMPORT), "/api/perform_import", {"importId": ["import-1"]}, "not one that was uploaded"),
+        (scope("import", *IMPORT), "/api/perform_import", {}, "not one that was uploaded"),
         (
             scope("run", VIEW, TEST_QUERY, components=[]),
             "/api/run_test_function",
@@ -472,6 +491,7 @@ async def test_strangers_cannot_make_the_proxy_expand_or_read_much(http: aiohttp
         ((CONNECT, authenticate(CREDENTIAL), {"type": "ModifyQuerySet"}, watch("a:b")), "malformed"),
         ((CONNECT, authenticate(CREDENTIAL), authenticate(KEY), watch("messages:list")), "different credentials"),
         ((CONNECT, authenticate(CREDENTIAL), {"type": "Other"}, watch("messages:list")), "of a type"),
+        ((CONNECT, authenticate(CREDENTIAL), {"type": ["Event"]}, watch("messages:list")), "of a type"),
         ((CONNECT, authenticate(CREDENTIAL), "[]", watch("messages:list")), "plain JSON"),
         ((CONNECT, authenticate(CREDENTIAL), "{", watch("messages:list")), "plain JSON"),
         (
