@@ -1,7 +1,8 @@
 """What a door saw, verbatim and untrusted: arguments, variables, files. Interprets nothing."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gate.errors import GateError
@@ -19,6 +20,7 @@ class Invocation:
     `files`: content of `.env.local`, `.env`, their vaults and each `--env-file` as the caller named it; None where
     the file exists but cannot be taken (`too large`, `not a regular file`, ...; the reason is in `problems`).
     `local_config`: `.convex/local/default/config.json`. `cli_version`: of the Convex package that would run.
+    From MCP: the `tool` that is called with `arguments`, on the deployment that `selector` is said to select.
     """
 
     door: str
@@ -33,6 +35,9 @@ class Invocation:
     local_config: bytes | None
     cli_version: str | None
     tty: bool
+    tool: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    selector: str | None = None
 
 
 def from_wire(message: Mapping[str, Any]) -> Invocation:
@@ -55,8 +60,11 @@ def from_wire(message: Mapping[str, Any]) -> Invocation:
             local_config=_optional_bytes(message["local_config"]),
             cli_version=_optional_text(message["cli_version"]),
             tty=message["tty"] is True,
+            tool=_optional_text(message.get("tool")),
+            arguments=dict(message.get("arguments") or {}),
+            selector=_optional_text(message.get("selector")),
         )
-    except (KeyError, TypeError, AttributeError, UnicodeEncodeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, UnicodeEncodeError) as error:
         raise GateError(
             "usage", f"the door sent no proper invocation ({type(error).__name__})", remedy="Update the door."
         ) from error
@@ -68,7 +76,8 @@ def _insist_on_size(read: Invocation) -> None:
     """A run keeps its invocation for as long as it lasts, to be decided again when the bundle changes."""
     texts = (*read.argv, *read.variables, *read.variables.values(), *read.problems, *read.problems.values(), read.cwd)
     size = sum(map(len, (*texts, *read.files.values(), read.gate_yaml or b"", read.local_config or b"")))
-    named = max(len(read.principal or ""), len(read.grant or ""), len(read.cli_version or ""))
+    size += len(json.dumps(read.arguments)) + len(read.selector or "")
+    named = max(len(read.tool or ""), len(read.principal or ""), len(read.grant or ""), len(read.cli_version or ""))
     if size > LARGEST or named > LONGEST_NAME:
         raise GateError("limit", "the invocation is too large", remedy="Send less: smaller files, fewer words.")
 

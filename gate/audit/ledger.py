@@ -145,9 +145,9 @@ class Ledger:
         except sqlite3.Error as error:
             raise failure(error) from error
 
-    def check(self) -> None:
+    async def check(self) -> None:
         """Latch when the files on disk are not those that this ledger writes: replaced, cut or gone."""
-        reason = self._opened.writer.marks.changed()
+        reason = await asyncio.to_thread(self._opened.writer.marks.changed)
         if reason is not None and self.latched is None:
             self._latch(files.refused("ledger_tampered", reason))
 

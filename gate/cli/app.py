@@ -13,14 +13,25 @@ from gate.cli.verbs import Verbs
 from gate.errors import GateError
 
 _VERBS = {
+    "accept": "gate.cli.review:accept",
     "activate": "gate.cli.activate:activate",
+    "approve": "gate.cli.review:approve",
     "audit": "gate.cli.audit:audit",
+    "cancel": "gate.cli.request:cancel",
     "demo": "gate.cli.demo:demo",
+    "deny": "gate.cli.review:deny",
     "doctor": "gate.cli.doctor:doctor",
+    "drop": "gate.cli.grants:drop",
     "explain": "gate.cli.explain:explain",
+    "grants": "gate.cli.grants:grants",
     "init": "gate.cli.init:init",
     "keeper": "gate.cli.keeper:keeper",
     "key": "gate.cli.key:key",
+    "request": "gate.cli.request:request",
+    "requests": "gate.cli.request:requests",
+    "revoke": "gate.cli.grants:revoke",
+    "show": "gate.cli.request:show",
+    "wait": "gate.cli.request:wait",
     "whoami": "gate.cli.whoami:whoami",
 }
 
@@ -33,7 +44,7 @@ _VERBS = {
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per result.")
 @click.option("--as", "principal", metavar="ID", help="Who calls, such as agent:codex (else GATE_PRINCIPAL).")
-@click.option("--grant", metavar="ID", help="Use this grant and no other. There are none in this version.")
+@click.option("--grant", metavar="ID", help="Use this grant and no other.")
 @click.option("--status-fd", type=int, metavar="N", help="Write gate's own verdict as JSON to descriptor N.")
 @click.version_option(__version__, prog_name="gate")
 @click.pass_context

@@ -12,9 +12,12 @@ from gate.audit.verify import CANNOT_TELL, CLEAN, FINDINGS, Report, verify_datab
 from gate.cli import sight
 from gate.cli.convex import Options
 from gate.errors import GateError
+from gate.grant.history import Grants
 from gate.keeper import client
 
 _SAID = {CLEAN: "clean", FINDINGS: "NOT clean", CANNOT_TELL: "cannot tell"}
+# What an event is about, first come first.
+_NAMES = ("grant", "id", "request", "custody", "digest")
 _SQLITE = b"SQLite format 3\0"
 
 
@@ -52,7 +55,7 @@ def export() -> None:
 @click.option("--head", metavar="HASH", help="A head that you noted: it has to be part of this history.")
 @click.pass_obj
 def verify(options: Options, file: Path | None, signers: Path | None, head: str | None) -> int:
-    """Check the chain and every activation's signature, in FILE (export or ledger.db) or in the live ledger.
+    """Check the chain, every signature and what may follow what, in FILE (export or ledger.db) or in the live ledger.
 
     Exits 0 clean, 1 with findings, 3 when it cannot tell.
     """
@@ -81,13 +84,13 @@ def _report(file: Path | None, signers: Path | None, head: str | None) -> Report
 
 def _verify(file: Path | None, signers: bytes | None, head: str | None) -> Report:
     if file is None:
-        return verify_export((line.encode() for line in _all()), signers=signers, head=head)
+        return verify_export((line.encode() for line in _all()), signers=signers, head=head, more=[Grants()])
     with file.open("rb") as opened:
         start = opened.read(len(_SQLITE))
         if start == _SQLITE:
-            return verify_database(file, signers=signers, head=head)
+            return verify_database(file, signers=signers, head=head, more=[Grants()])
         opened.seek(0)
-        return verify_export(opened, signers=signers, head=head)
+        return verify_export(opened, signers=signers, head=head, more=[Grants()])
 
 
 def _all() -> Iterator[str]:
@@ -119,4 +122,5 @@ def _summary(body: Any) -> str:
         return f"{decision['id']} {decision['principal']['id']} {what} on {where}: {decision['code']}"
     if "outcome" in body:
         return f"{body['decision']} {body['outcome']} {body.get('status', body.get('why', ''))}"
-    return str(body.get("digest") or body.get("custody") or body.get("id") or "")
+    named = (body.get(name) for name in _NAMES)
+    return next((name for name in named if isinstance(name, str)), "")

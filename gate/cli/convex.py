@@ -16,13 +16,16 @@ from gate.errors import EXITS, GateError
 from gate.execution import convex
 from gate.execution.child import Child
 from gate.execution.env_local import EnvLocal
-from gate.execution.environment import child_environment
+from gate.execution.environment import child_environment, child_environment_under_grant
 from gate.keeper import client, places, protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
+
+# `14:32:05` of `2026-02-19T14:32:05.123Z`.
+_CLOCK = slice(len("2026-02-19T"), len("2026-02-19T14:32:05"))
 
 
 class Options:
@@ -71,7 +74,7 @@ def _act(connection: socket.socket, answer: "Mapping[str, Any]", options: Option
     if "answer" in answer:
         print(answer["answer"])
         return 0
-    _announce(decision)
+    _announce(decision, answer["start"].get("grant"))
     return _run(connection, answer["start"], decision)
 
 
@@ -81,7 +84,7 @@ def _run(connection: socket.socket, start: "Mapping[str, Any]", decision: "Mappi
         places.ensure_private(os.path.dirname(home))
         places.ensure_private(home)
         command = convex.command(convex.package_in("."), world.variable("PATH") or os.defpath)
-        child = Child([*command, *start["argv"]], child_environment(world.environment(), start["pins"], home))
+        child = Child([*command, *start["argv"]], _environment(start, home))
     except GateError as error:
         protocol.send(connection, {"failed": error.code})
         protocol.receive(connection)
@@ -93,7 +96,12 @@ def _run(connection: socket.socket, start: "Mapping[str, Any]", decision: "Mappi
         return _cut(connection, child, written)
     if written is not None:
         written.mend()
-    return _finish(connection, status)
+    return _finish(connection, child, status)
+
+
+def _environment(start: "Mapping[str, Any]", home: str) -> dict[str, str]:
+    build = child_environment if start.get("grant") is None else child_environment_under_grant
+    return build(world.environment(), start["pins"], home)
 
 
 def _env_local(start: "Mapping[str, Any]", decision: "Mapping[str, Any]") -> EnvLocal | None:
@@ -104,11 +112,15 @@ def _env_local(start: "Mapping[str, Any]", decision: "Mapping[str, Any]") -> Env
     return EnvLocal(os.getcwd(), given, decision["target"]["url"])
 
 
-def _finish(connection: socket.socket, status: int) -> int:
+def _finish(connection: socket.socket, child: Child, status: int) -> int:
     """The child's own status, once its outcome is on record; unknown outcomes are the keeper's to record."""
     try:
         protocol.send(connection, {"done": {"status": status}})
-        client.checked(protocol.receive(connection))
+        answer: Any = client.checked(protocol.receive(connection))
+        if "cut" in answer:
+            # Its access ended first, which may be all that it ended of.
+            child.end()
+            return _say_cut(answer["cut"]["message"])
     except protocol.Gone:
         print("gate: the keeper went away; its next start records the outcome of this call as unknown", file=sys.stderr)
     return status
@@ -127,14 +139,19 @@ def _cut(connection: socket.socket, child: Child, written: EnvLocal | None) -> i
         protocol.send(connection, {"done": {"status": None}})
     except protocol.Gone:
         why = "the keeper is gone"
+    return _say_cut(why)
+
+
+def _say_cut(why: str) -> int:
     print(f"gate: cut: {why}", file=sys.stderr)
     return EXITS["cut"]
 
 
-def _announce(decision: "Mapping[str, Any]") -> None:
+def _announce(decision: "Mapping[str, Any]", grant: "Mapping[str, Any] | None") -> None:
     target = decision["target"]
     where = "no deployment" if target is None else target["deployment"]
-    print(f"gate: {decision['id']} {where} ({decision['enforcement']})", file=sys.stderr, flush=True)
+    leave = "" if grant is None else f" under {grant['id']} until {grant['ends'][_CLOCK]}Z"
+    print(f"gate: {decision['id']} {where}{leave} ({decision['enforcement']})", file=sys.stderr, flush=True)
 
 
 def insist_on(status_fd: int | None) -> None:

@@ -9,7 +9,7 @@ from gate import world
 from gate.cli import project_files, sight
 from gate.cli.convex import Options
 from gate.errors import GateError
-from gate.execution import convex
+from gate.execution import convex, ssh
 from gate.keeper import client
 
 # A key that stands in these files can be read by whatever the agent runs.
@@ -31,7 +31,7 @@ def doctor(options: Options) -> int:
             return _report(options, found or [error.message], [], 1)
         found.append(f"{error.code}: {error.message}")
         return _report(options, found, [], 1 if error.code == "ledger_tampered" else _CANNOT_TELL)
-    found += result["findings"]
+    found += [*result["findings"], *_agent(result.get("signers", []))]
     return _report(options, found, result["notes"], 1 if found else 0)
 
 
@@ -66,6 +66,20 @@ def _keys_about() -> list[str]:
             f"key in reach: {file} holds {name}; store it with `gate key set`" for name in _KEY_NAMES if name in names
         ]
     return found
+
+
+def _agent(signers: list[Any]) -> list[str]:
+    """Keys of people who may sign that the caller's ssh-agent uses without asking: whoever calls it signs as them."""
+    socket = world.variable("SSH_AUTH_SOCK")
+    whose = {key: signer["person"] for signer in signers for key in signer["keys"]}
+    if socket is None or not whose:
+        return []
+    mine = [key for key in ssh.agent_keys(socket) if key in whose and ssh.signs_silently(socket, key)]
+    return [
+        f"signer's key in an agent: the ssh-agent signs as {whose[key]} without asking; take it out (`ssh-add -d`), "
+        "add it with `ssh-add -c`, or use a security key"
+        for key in mine
+    ]
 
 
 def _report(options: Options, findings: list[str], notes: list[str], status: int) -> int:

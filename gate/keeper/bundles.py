@@ -7,7 +7,7 @@ from gate.config.activation import statement
 from gate.config.bundle import Bundle, load_bundle
 from gate.config.draft import draft
 from gate.errors import ConfigInvalid, GateError
-from gate.keeper import members, report
+from gate.keeper import ends, members, report
 from gate.keeper.difference import difference
 from gate.keeper.project import Project
 from gate.keeper.server import Message, Session
@@ -67,7 +67,7 @@ async def prepare(project: Project, session: Session, message: Message) -> None:
 
 
 async def commit(project: Project, session: Session, message: Message) -> None:
-    """Activate the sent files under the sent statement and signatures.
+    """Activate the sent files under the sent statement and signatures; what does not stand under them any more ends.
 
     Raises GateError `bundle_changed` when another activation came between, `bad_signature`, `not_a_signer`.
     """
@@ -75,6 +75,7 @@ async def commit(project: Project, session: Session, message: Message) -> None:
     _insist_on_administrator(project, session)
     signed = members.octets(message.get("statement"))
     signers = await project.activate(bundle, signed, members.octets_list(message, "signatures"))
+    await ends.tick(project)
     await session.send(
         {"result": {"digest": bundle.digest, "signers": list(signers), "genesis": project.active.genesis}}
     )

@@ -1,6 +1,7 @@
 """What the keeper holds for one project: ledger, activated bundle, keys, proxy, live runs. Talks to no door."""
 
 import asyncio
+import functools
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,10 +16,14 @@ from gate.config.bundle import Bundle
 from gate.config.document import CustodyEntry
 from gate.custody.keyring import KeyRing
 from gate.errors import GateError
+from gate.grant.approval import Against
+from gate.grant.leave import Standing
 from gate.identity.caller import Caller, who
 from gate.identity.peer import Peer
 from gate.invocation import Invocation
 from gate.keeper import active, places, trust
+from gate.keeper.desk import Desk, open_desk
+from gate.keeper.selectors import deployment_of
 from gate.policy.decision import Decision
 from gate.proxy.lease import Lease, Upstream
 from gate.proxy.server import Proxy
@@ -36,32 +41,40 @@ Fetch = Callable[[str], Awaitable[bytes | None]]
 
 @dataclass(slots=True)
 class Run:
-    """One invocation that was let through and has not ended: `cut` holds why it has to end."""
+    """One invocation that was let through and has not ended: `cut` holds why it has to end.
+
+    `token`: the secret half of what its child presents as a key.
+    """
 
     invocation: Invocation
     peer: Peer
     decision: Decision
     lease: Lease | None
     cut: asyncio.Future[str]
+    token: str = field(repr=False)
     refusals: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
 class Project:
-    """One project as the keeper serves it. Made by `open_project`; `state` is its folder."""
+    """One project as the keeper serves it. Made by `open_project`; `state` is its folder.
+
+    `stood`: number of the activation under which every open grant was looked at last.
+    """
 
     name: str
     state: Path
     installed: bool
     ledger: Ledger
+    desk: Desk
     active: active.Active
     keys: KeyRing
     kinds: dict[str, Mapping[str, str]] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     probed: set[tuple[str, str]] = field(default_factory=set, repr=False)
     users: int = 0
+    stood: int = 0
     _proxy: Proxy | None = None
-    _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def ground(self, peer: Peer) -> Ground:
         """What a decision for `peer` stands on now."""
@@ -73,6 +86,8 @@ class Project:
             enforcement=enforcement(peer),
             distrusted=self.distrusted(),
             kinds=self.kinds,
+            standing=None if bundle is None else Standing(self.desk.book, bundle, self.ledger, self.desk.now()),
+            resolve=functools.partial(deployment_of, self.state, self.name),
         )
 
     def caller(self, claimed: str | None, peer: Peer) -> Caller:
@@ -171,7 +186,8 @@ class Project:
 
         Raises GateError `bad_signature`, `not_a_signer` or `bundle_changed`, and LedgerError.
         """
-        async with self._changing:
+        # What is decided about requests and grants meanwhile is on record before, or decided under the new bundle.
+        async with self.desk.turn():
             self._insist_on_this_ledger(statement)
             signers = check_activation(statement, signatures, self.active.bundle, bundle, at_ms=world.now_ms())
             texts = [signature.decode("ascii") for signature in signatures]
@@ -204,11 +220,32 @@ class Project:
         self.active = active.read_active(self.ledger)
 
     def cut_fallen(self) -> None:
-        """Cut every live run that the bundle in force would not let through, or would send elsewhere."""
-        for run in list(self.runs.values()):
+        """Cut every live run that the bundle in force would not let through, or would send elsewhere.
+
+        A run under a grant ends with its grant, which is looked at as a whole (`ends.tick`).
+        """
+        for run in [run for run in self.runs.values() if run.decision.grant is None]:
             again = self.decide(run.invocation, run.peer, run.decision.id)
             if again.verdict != "allow" or again.target != run.decision.target:
                 self.cut(run, "the activated bundle changed")
+
+    def still(self, decision: Decision) -> bool:
+        """Whether the bundle that `decision` was made under is in force."""
+        return self.active.bundle is not None and self.active.bundle.digest == decision.bundle
+
+    def against(self) -> Against:
+        """What a signature that arrives now is held against. Raises GateError `unknown_deployment` without a bundle."""
+        return self.desk.against(self.bundle())
+
+    def bundle(self) -> Bundle:
+        """The bundle in force. Raises GateError `unknown_deployment` before the first activation."""
+        if self.active.bundle is None:
+            raise GateError(
+                "unknown_deployment",
+                "nothing is registered: no bundle is activated",
+                remedy="Let a root run `gate activate --key FILE`.",
+            )
+        return self.active.bundle
 
     def cut_all(self, why: str) -> None:
         """Cut every live run."""
@@ -246,6 +283,7 @@ async def open_project(root: Path, name: str) -> Project:
         state=state,
         installed=str(root) == places.INSTALLED_STATE,
         ledger=ledger,
+        desk=open_desk(ledger),
         active=active.read_active(ledger),
         keys=KeyRing(state, root),
     )

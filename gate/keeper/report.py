@@ -1,7 +1,10 @@
 """What the keeper says about itself and a project: whoami and doctor. Changes nothing."""
 
 import asyncio
+import base64
+import grp
 import os
+import pwd
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,12 +12,18 @@ from gate import __version__
 from gate.audit.verify import verify_database
 from gate.config.bundle import load_bundle
 from gate.errors import ConfigInvalid, GateError
+from gate.grant.grant import CUT_FAILED
+from gate.grant.history import Grants
+from gate.identity.peer import Peer
 from gate.invocation import from_wire
-from gate.keeper import members
-from gate.keeper.project import NO_PROJECT, Project, enforcement
+from gate.keeper import members, places
+from gate.keeper.project import NO_PROJECT, Project
 from gate.keeper.server import Message, Session
 from gate.proxy import kinds
 from gate.target.target import Target
+
+# Groups that give a whole machine away: sudo's, and those that start containers.
+_ROOTS = frozenset({"sudo", "wheel", "admin", "docker", "lxd", "podman"})
 
 
 def insist_on_reader(project: Project, session: Session) -> None:
@@ -22,16 +31,19 @@ def insist_on_reader(project: Project, session: Session) -> None:
 
     Raises GateError `denied_by_rule` for anybody else.
     """
-    if session.peer.privileged:
-        return
-    bundle = project.active.bundle
-    people = () if bundle is None else bundle.document.principals.values()
-    if not any(session.peer.uid in person.uids for person in people):
+    if not reads(project, session):
         raise GateError(
             "denied_by_rule",
             "history and keys are for the people that the activated bundle maps to system users",
             remedy="Ask an owner of the project; the decision object of your own call says what was decided.",
         )
+
+
+def reads(project: Project, session: Session) -> bool:
+    """Whether the caller may see the history."""
+    bundle = project.active.bundle
+    people = () if bundle is None else bundle.document.principals.values()
+    return session.peer.privileged or any(session.peer.uid in person.uids for person in people)
 
 
 async def whoami(project: Project, session: Session, message: Message) -> None:
@@ -61,17 +73,50 @@ async def whoami(project: Project, session: Session, message: Message) -> None:
 
 async def doctor(project: Project, session: Session, message: Message) -> None:
     """Answer with what the keeper finds amiss: `findings` to mend, `notes` to know."""
-    findings = [*await _ledger(project), *_draft(project, message), *await _keys(project, session, message)]
-    notes = []
-    if enforcement(session.peer) == "advisory":
-        notes.append(
-            "advisory: the keeper runs under a user that this caller is or can become; promises 5, 7, 8 and 9 guard "
-            "against mistakes, not against a hostile process of the same user"
-        )
+    findings = [
+        *await _ledger(project),
+        *_uncut(project),
+        *_draft(project, message),
+        *await _keys(project, session, message),
+    ]
+    notes = [f"advisory: {reason}" for reason in _advisory(project, session.peer)]
     distrusted = project.ground(session.peer).distrusted
     if distrusted is not None:
         notes.append(f"production is not served: {distrusted}")
-    await session.send({"result": {"findings": findings, "notes": notes}})
+    await session.send({"result": {"findings": findings, "notes": notes, "signers": _signers(project)}})
+
+
+def _signers(project: Project) -> list[Mapping[str, Any]]:
+    """Who signs with which keys, as OpenSSH writes them: the door looks for them in its caller's ssh-agent."""
+    entries = () if project.active.bundle is None else project.active.bundle.signers.entries
+    keys: dict[str, list[str]] = {}
+    for entry in entries:
+        keys.setdefault(entry.principal, []).append(f"{entry.key_type} {base64.b64encode(entry.key).decode()}")
+    return [{"person": person, "keys": listed} for person, listed in keys.items()]
+
+
+def _advisory(project: Project, peer: Peer) -> list[str]:
+    """What keeps promises 5, 7, 8 and 9 from holding against a hostile process here; they hold against mistakes."""
+    rich = sorted(_groups(peer.uid) & _ROOTS)
+    reasons = (
+        (peer.uid == os.geteuid(), "the keeper runs as your own user: `gate keeper install` gives it one of its own"),
+        (peer.uid == 0, "you are root, whom no other user is safe from: let agents run as somebody else"),
+        (bool(rich), f"members of the group {', '.join(rich)}, which you are in, can become root"),
+        (
+            not project.installed,
+            f"the genesis is pinned in the state folder only: {places.TRUST} is the administrator's",
+        ),
+    )
+    return [reason for holds, reason in reasons if holds]
+
+
+def _groups(uid: int) -> set[str]:
+    """Names of the groups of a system user; none where the system does not know the user."""
+    try:
+        person = pwd.getpwuid(uid)
+        return {grp.getgrgid(gid).gr_name for gid in os.getgrouplist(person.pw_name, person.pw_gid)}
+    except KeyError:
+        return set()
 
 
 def draft_state(project: Project, files: Mapping[str, bytes] | None) -> str:
@@ -100,8 +145,18 @@ def _registry(project: Project) -> Mapping[str, Any]:
 async def _ledger(project: Project) -> list[str]:
     if project.ledger.latched is not None:
         return [f"ledger: closed: {project.ledger.latched}"]
-    found = await asyncio.to_thread(verify_database, project.state / "ledger.db")
+    found = await asyncio.to_thread(verify_database, project.state / "ledger.db", more=[Grants()])
     return [f"ledger: {finding}" for finding in found.findings]
+
+
+def _uncut(project: Project) -> list[str]:
+    """Grants whose access could not be shown to be gone: an alarm until somebody looks."""
+    grants = project.desk.book.state.grants.values()
+    return [
+        f"grant {grant.id} on {grant.ask.deployment}: cut_failed: rotate the key of that deployment"
+        for grant in grants
+        if grant.state == CUT_FAILED
+    ]
 
 
 def _draft(project: Project, message: Message) -> list[str]:

@@ -41,11 +41,9 @@ async def _serve(root: str, ready_fd: int | None, idle_seconds: float) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stopping.set)
-    watching = asyncio.create_task(service.watch())
     try:
         await server.serve(lambda: _announce(ready_fd))
     finally:
-        watching.cancel()
         await service.close()
 
 

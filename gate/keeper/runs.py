@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from gate import world
@@ -10,6 +11,7 @@ from gate.errors import GateError
 from gate.intent.intent import Intent
 from gate.invocation import Invocation, from_wire
 from gate.keeper import members, protocol
+from gate.keeper.leave import charge
 from gate.keeper.project import Project, Run
 from gate.keeper.server import Message, Session
 from gate.policy.decision import Decision
@@ -21,6 +23,8 @@ from gate.target.target import Target
 # How long a door has to end its child after a cut; access is gone before it starts.
 _CUT_SECONDS = 15
 _REASONS = 20
+# What calls the one function that was decided; `dev` may call any.
+_RUNS = frozenset({"run", "mcp:run"})
 
 
 async def explain(project: Project, session: Session, message: Message) -> None:
@@ -32,7 +36,7 @@ async def explain(project: Project, session: Session, message: Message) -> None:
 
 async def run(project: Project, session: Session, message: Message) -> None:
     """Serve one invocation (docs/protocol.md, `run`): nothing starts unless its decision is durably on record."""
-    invocation = from_wire(members.table(message, "invocation"))
+    invocation, shared = from_wire(members.table(message, "invocation")), members.optional_text(message, "upstream")
     del message
     decision, upstream = await _decide(project, invocation, session)
     answer = _answer(decision)
@@ -41,23 +45,41 @@ async def run(project: Project, session: Session, message: Message) -> None:
     if not allowed or decision.intent is None:
         await session.send({"decision": decision.to_json()} | ({} if answer is None else {"answer": answer}))
         return
-    live = Run(invocation, session.peer, decision, None, asyncio.get_running_loop().create_future())
+    live = Run(
+        invocation,
+        session.peer,
+        decision,
+        None,
+        asyncio.get_running_loop().create_future(),
+        token=_token(session, shared),
+    )
     project.runs[decision.id] = live
     # Another bundle may have come in force between the decision and its record.
     project.cut_fallen()
+    if decision.grant is not None and not project.still(decision):
+        project.cut(live, "the activated bundle changed")
     outcome: Mapping[str, Any] = {"outcome": "unknown", "why": "the keeper failed"}
     try:
         outcome, refusal = await _attempt(project, live, decision.intent, upstream, session)
     finally:
+        # In this order: who presents the same credential next must not be taken for this run.
+        await _end(project, live, "the invocation ended")
         project.runs.pop(decision.id, None)
         _forget_kinds(project, decision)
-        await _end(project, live, "the invocation ended")
         # Whatever happened: what was let through has an outcome as long as there is a ledger to write it to.
         if project.ledger.latched is None:
             await project.record("outcome", decision.id, {"decision": decision.id, **outcome, **_counts(live)})
     if refusal is not None:
         raise refusal
     await session.send({"recorded": decision.id})
+
+
+def _token(session: Session, shared: str | None) -> str:
+    """The secret half of the run's credential: of its own, or the one of the `shared` upstream of this connection.
+
+    An upstream that serves one call after the other keeps its credential; each call's lease is worth that call.
+    """
+    return world.secret() if shared is None else session.tokens.setdefault(shared, world.secret())
 
 
 def _forget_kinds(project: Project, decision: Decision) -> None:
@@ -74,7 +96,8 @@ async def _attempt(
         return {"outcome": "not_started", "why": live.cut.result()}, _changed()
     try:
         if upstream is not None:
-            live.lease = await _lease(project, live.decision, intent, upstream)
+            live.lease = await _lease(project, live.decision, intent, upstream, live.token)
+            _insist_uncut(live)
         start = await _start(project, live, intent)
     except GateError as error:
         return {"outcome": "not_started", "why": error.message}, error
@@ -84,6 +107,12 @@ async def _attempt(
         return {"outcome": "unknown", "why": "the door left"}, None
     except GateError as error:
         return {"outcome": "unknown", "why": error.message}, error
+
+
+def _insist_uncut(live: Run) -> None:
+    """A grant may have ended while its lease was made: nothing starts then."""
+    if live.cut.done():
+        raise GateError("grant_ended", live.cut.result(), remedy="Ask for a new one.")
 
 
 def _changed() -> GateError:
@@ -107,7 +136,7 @@ async def _decide(project: Project, invocation: Invocation, session: Session) ->
     decision_id = world.new_id("dec")
     decision = _first_look(project, invocation, session, decision_id)
     target = decision.target
-    if decision.verdict != "allow" or target is None or _answer(decision) is not None:
+    if target is None or _answer(decision) is not None or not _may_run(project, decision, session):
         return decision, None
     if target.custody is None:
         return decision, _this_machine(target)
@@ -120,6 +149,17 @@ async def _decide(project: Project, invocation: Invocation, session: Session) ->
     except GateError as error:
         return decision.refused(error), None
     return decision, upstream if decision.verdict == "allow" else None
+
+
+def _may_run(project: Project, decision: Decision, session: Session) -> bool:
+    """Whether it is let through, or may be once the kind of its function is known: the caller holds a live grant."""
+    if decision.verdict != "grant_required" or decision.target is None:
+        return decision.verdict == "allow"
+    holds = any(
+        grant.uid == session.peer.uid
+        for grant in project.desk.book.live_for(decision.principal.id, decision.target.deployment, project.desk.now())
+    )
+    return holds and decision.intent is not None and _calls_users_function(decision.intent)
 
 
 def _first_look(project: Project, invocation: Invocation, session: Session, decision_id: str) -> Decision:
@@ -156,11 +196,17 @@ async def _probe(project: Project, target: Target, upstream: Upstream) -> None:
         project.probed.add(mark)
 
 
-async def _lease(project: Project, decision: Decision, intent: Intent, upstream: Upstream) -> Lease:
-    """A lease that is worth this invocation and nothing more, live in the project's proxy."""
+async def _lease(project: Project, decision: Decision, intent: Intent, upstream: Upstream, token: str) -> Lease:
+    """A lease that is worth this invocation and nothing more, live in the project's proxy.
+
+    Under a grant one use is charged first, and the grant's end is the lease's. Raises GateError `grant_ended`.
+    """
     proxy = await project.proxy()
-    presented = credential(upstream, world.secret())
-    lease = Lease(decision.id, presented, _scope(project, intent, decision), upstream)
+    if any(run.lease is not None and run.lease.credential.endswith(token) for run in project.runs.values()):
+        raise GateError("limit", "the upstream serves another call", remedy="Call again.")
+    leave = None if decision.grant is None else await charge(project.desk, decision.grant, decision.id)
+    presented = credential(upstream, token)
+    lease = Lease(decision.id, presented, _scope(project, intent, decision), upstream, leave=leave)
     proxy.open(lease)
     return lease
 
@@ -186,7 +232,7 @@ def _names(intent: Intent, dimension: str) -> frozenset[str] | None:
 
 def _kinds(project: Project, intent: Intent, decision: Decision) -> frozenset[str] | None:
     """The one kind that was decided for the called function; None where the command may call anything."""
-    if intent.function is None or decision.target is None or intent.command != "run":
+    if intent.function is None or decision.target is None or intent.command not in _RUNS:
         return None
     known = project.kinds.get(decision.target.deployment, {})
     return frozenset({known[intent.function]}) if intent.function in known else None
@@ -199,7 +245,17 @@ async def _start(project: Project, live: Run, intent: Intent) -> Message:
         "pins": await _pins(project, live),
         "project": project.name,
         "command": intent.command,
+        "grant": _granted(project, live.decision),
     }
+
+
+def _granted(project: Project, decision: Decision) -> Mapping[str, str] | None:
+    """The grant that the run is under, and when that ends at the latest."""
+    if decision.grant is None:
+        return None
+    now = project.desk.now()
+    ends = now.wall_ms + project.desk.book.grant(decision.grant).remaining_ms(now)
+    return {"id": decision.grant, "ends": world.iso(ends)}
 
 
 async def _serve(project: Project, live: Run, start: Message, session: Session) -> Mapping[str, Any]:
@@ -264,12 +320,7 @@ def _counts(live: Run) -> Mapping[str, Any]:
         return {}
     counts = live.lease.counts
     return {
-        "counts": {
-            "reads": counts.reads,
-            "writes": counts.writes,
-            "refused": counts.refused,
-            "bytes_out": counts.bytes_out,
-        },
+        "counts": asdict(counts),
         "refusals": [{"why": why, "times": times} for why, times in live.refusals.most_common(_REASONS)],
     }
 

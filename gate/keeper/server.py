@@ -1,6 +1,7 @@
 """The keeper's socket: connections, limits, peers, and which handler gets which operation. Knows no policy."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import sys
@@ -25,11 +26,12 @@ _SESSIONS_PER_UID = 96
 
 @dataclass(slots=True)
 class Session:
-    """One connection of a door: who it is, and frames both ways."""
+    """One connection of a door: who it is, and frames both ways. `tokens`: of the upstreams that it keeps (mux)."""
 
     peer: Peer
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    tokens: dict[str, str] = field(default_factory=dict, repr=False)
 
     async def send(self, message: Message) -> None:
         """Send one frame. Raises protocol.Gone when the door has left."""
@@ -137,20 +139,18 @@ class Server:
 
     async def _converse(self, session: Session) -> None:
         try:
-            try:
-                await self._answer(session)
-            except GateError as error:
-                await session.send({"error": frame_of(error)})
-            except (protocol.Gone, asyncio.CancelledError):
-                raise
-            except Exception:  # noqa: BLE001 - the one place where the unforeseen ends: logged here, refused there
-                traceback.print_exc(file=sys.stderr)
-                sys.stderr.flush()
-                await session.send({"error": frame_of(_unforeseen())})
-        except protocol.Gone:
-            return
+            message = await self._first(session)
+        except GateError as error:
+            message = None
+            await _tell(session, error)
+        if message is not None:
+            # A run lasts for hours: nothing here may hold on to what started it.
+            answering = answer(self.handlers, session, message)
+            del message
+            await answering
 
-    async def _answer(self, session: Session) -> None:
+    async def _first(self, session: Session) -> Message | None:
+        """The frame that begins a conversation, None when the door left before. Raises GateError for one too many."""
         if self._sessions.total() > _SESSIONS or self._sessions[session.peer.uid] > _SESSIONS_PER_UID:
             raise GateError("limit", "the keeper serves too many doors at once", remedy="Let some of them end.")
         try:
@@ -158,22 +158,40 @@ class Server:
                 message = await session.receive()
         except TimeoutError as error:
             raise GateError("usage", "the door sent no message in time", remedy="Call again.") from error
-        if message is None:
-            return
-        if message.get("gate") != __version__ and message.get("op") not in _ANY_VERSION:
+        if message is not None and message.get("gate") != __version__ and message.get("op") not in _ANY_VERSION:
             raise GateError(
                 "keeper_unavailable",
                 f"this keeper runs gate {__version__}, the door another version",
                 remedy="Stop the keeper; the next call starts one of the door's version.",
                 argv=["gate", "keeper", "stop"],
             )
-        handler = self.handlers.get(str(message.get("op")))
-        if handler is None:
-            raise GateError("usage", "the keeper knows no such operation", remedy="Update gate.")
-        # A run lasts for hours: nothing here may hold on to what started it.
-        answering = handler(session, message)
+        return message
+
+
+async def answer(handlers: Mapping[str, Handler], session: Session, message: Message) -> None:
+    """Serve the conversation that `message` begins: one answer or an end, whatever its handler raises."""
+    try:
+        answering = handlers.get(str(message.get("op")), _unknown)(session, message)
         del message
         await answering
+    except GateError as error:
+        await _tell(session, error)
+    except protocol.Gone:
+        return
+    except Exception:  # noqa: BLE001 - the one place where the unforeseen ends: logged here, refused there
+        traceback.print_exc(file=sys.stderr)
+        sys.stderr.flush()
+        await _tell(session, _unforeseen())
+
+
+async def _unknown(session: Session, message: Message) -> None:
+    del session, message
+    raise GateError("usage", "the keeper knows no such operation", remedy="Update gate.")
+
+
+async def _tell(session: Session, error: GateError) -> None:
+    with contextlib.suppress(protocol.Gone):
+        await session.send({"error": frame_of(error)})
 
 
 def frame_of(error: GateError) -> Message:

@@ -1,6 +1,7 @@
 """The keeper's operations: which one does what for which project (docs/protocol.md). Knows no socket."""
 
 import asyncio
+import functools
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,16 +13,17 @@ from gate.audit.chain import Entry
 from gate.audit.export import line_of
 from gate.config.bundle import bundle_paths, project_of
 from gate.errors import GateError
-from gate.keeper import bundles, members, places, report, runs
+from gate.keeper import bundles, ends, grants, members, places, reach, report, requests, runs
+from gate.keeper.mux import mux
 from gate.keeper.project import NO_PROJECT, Project, open_project
 from gate.keeper.server import Handler, Message, Session
+from gate.keeper.watch import watch
 
 Operation = Callable[[Project, Session, Message], Awaitable[None]]
 _PAGE = 500
 # A frame carries 8 MiB, and its JSON is longer than the lines in it.
 _PAGE_BYTES = 2 * 1024 * 1024
 _OPEN = 32
-_WATCH_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -31,6 +33,9 @@ class Service:
     root: Path
     stop: Callable[[], None]
     _projects: dict[str, Project] = field(default_factory=dict)
+    _watching: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    # Grants that were cut under a ledger that was lost since: kept until they are known to have ended on record.
+    _barred: dict[str, frozenset[str]] = field(default_factory=dict)
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     _since: int = field(default_factory=world.now_ms)
 
@@ -45,29 +50,35 @@ class Service:
             "activate.prepare": bundles.prepare,
             "activate.commit": bundles.commit,
             "key.set": bundles.set_key,
+            "deployments": reach.deployments,
+            "request": requests.file,
+            "requests": requests.list_,
+            "show": requests.show,
+            "portable": requests.portable,
+            "frame": requests.frame,
+            "wait": requests.wait,
+            "cancel": requests.cancel,
+            "accept": requests.accept,
+            "deny": requests.deny,
+            "grants": grants.list_,
+            "drop": grants.drop,
+            "revoke": grants.revoke,
             "audit.tail": _tail,
             "audit.show": _show,
             "audit.export": _export,
         }
-        return {
+        handlers = {
             **{name: self._for_project(operation) for name, operation in table.items()},
             "bundle.paths": _paths,
             "status": self._status,
             "stop": self._stop,
         }
-
-    async def watch(self) -> None:
-        """See twice a second whether the ledgers of live runs are still there: loss of the ledger cuts (promise 8)."""
-        while True:
-            await asyncio.sleep(_WATCH_SECONDS)
-            for project in self._projects.values():
-                if project.runs:
-                    project.ledger.check()
+        return {**handlers, "mux": functools.partial(mux, handlers)}
 
     async def close(self) -> None:
         """End every run, close every ledger."""
         for project in self._projects.values():
-            await project.close()
+            await self._close(project)
 
     def _for_project(self, operation: Operation) -> Handler:
         async def handler(session: Session, message: Message) -> None:
@@ -104,13 +115,30 @@ class Service:
         """Close the projects that nobody has used for longest, so that their files are not held for ever."""
         idle = [name for name, project in self._projects.items() if project.users == 0]
         for name in idle[: max(0, len(self._projects) - _OPEN)]:
-            await self._projects.pop(name).close()
+            await self._close(self._projects.pop(name))
 
     async def _reopen(self, name: str, stale: Project | None) -> Project:
         """Open the project, anew when its ledger had latched: it is verified from the start again."""
         if stale is not None:
-            await stale.close()
-        return await open_project(self.root, name)
+            self._barred[name] = self._barred.get(name, frozenset()) | stale.desk.book.barred
+            await self._close(stale)
+        project = await open_project(self.root, name)
+        try:
+            await ends.resume(project, self._barred.get(name, frozenset()))
+            await requests.resume(project)
+        except GateError:
+            await project.close()
+            raise
+        self._barred.pop(name, None)
+        self._watching[name] = asyncio.create_task(watch(project))
+        return project
+
+    async def _close(self, project: Project) -> None:
+        watching = self._watching.pop(project.name, None)
+        if watching is not None:
+            watching.cancel()
+            await asyncio.wait({watching})
+        await project.close()
 
     async def _status(self, session: Session, message: Message) -> None:
         del message

@@ -62,6 +62,8 @@ class Decision:
             rules=(),
             needs=None,
             remedy=remedy,
+            grant=None,
+            request=None,
         )
 
     def to_json(self) -> dict[str, Any]:
