@@ -9,19 +9,29 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
+from granted_attacks import ATTACKS, RULES, Attack
+from granted_kit import Office, office
+from granted_stories import ENDS, LOOSE, STORIES, STORY
 from hypothesis import given, settings, strategies as st
-from ledger_kit import History, bundle_of, changed, lines_of, relinked
+from ledger_kit import START, History, bundle_of, changed, lines_of, relinked
 from ssh_kit import key_of
 
-from gate.audit import chain
+from gate.audit import canonical, chain
 from gate.audit.chain import Entry
 from gate.audit.export import entry_of, write
 from gate.audit.ledger import Ledger
 from gate.audit.verify import verify_database, verify_export
+from gate.errors import GateError
+from gate.grant import scope
+from gate.grant.history import Grants
+from gate.grant.scope import Ask
+from gate.grant.statement import Statement, parse_statement, render
+from gate.intent.effects import EFFECTS
 
 ROOT = Path(__file__).parents[2]
 ALONE = ROOT / "docs" / "verify" / "gate_verify.py"
@@ -49,15 +59,16 @@ Outcome = tuple[int, int, str | None, str | None, list[int], bool]
 
 
 def outcome(report: Any) -> Outcome:
-    """What both verifiers have to agree on: all but the wording."""
+    """What both verifiers have to agree on: all but the wording, and the rules that one of them cannot evaluate."""
+    notes = [note for note in report.notes if not note.startswith("the rules of the policies")]
     at = sorted({int(found[1]) for text in report.findings if (found := re.match(r"event (\d+) ", text))})
-    return report.status, report.events, report.head, report.ledger_id, at, bool(report.notes)
+    return report.status, report.events, report.head, report.ledger_id, at, bool(notes)
 
 
 def both(lines: Iterable[bytes], signers: bytes | None = None, head: str | None = None) -> Outcome:
     """The outcome that both verifiers come to."""
     listed = list(lines)
-    ours = outcome(verify_export(listed, signers=signers, head=head))
+    ours = outcome(verify_export(listed, signers=signers, head=head, more=[Grants()]))
     assert outcome(gate_verify.verify(listed, signers, head)) == ours
     return ours
 
@@ -319,6 +330,62 @@ def test_the_single_file_reads_plain_gate_yaml(roots: str) -> None:
     assert gate_verify.words_of(lines, "project") == ["acme-chat"]
 
 
+PEOPLE_OF = {"human:ada": {"groups": ["leads", "ops"], "uids": ["1000"]}, "agent:codex": {"owner": ["human:ada"]}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        """ # who
+  human:ada: {groups: [leads, "ops"], uids: [1000]}  # root
+  agent:codex: {owner: human:ada,}
+""",
+        """
+    "human:ada":
+      groups:
+        - leads
+        - 'ops' # and more
+      uids: [1000]
+
+    agent:codex:
+      owner: human:ada
+""",
+    ],
+)
+def test_the_single_file_reads_plain_entries(text: str) -> None:
+    """The usual spellings of the registry and of people come out the same."""
+    assert gate_verify.entries_of(text.split("\n"), "principals") == PEOPLE_OF
+    assert gate_verify.entries_of([" {}"], "principals") == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " {human:ada: {}}",
+        "\n  human:ada: {}\n  human:ada: {}",
+        "\n  human:ada: {groups: [a], groups: [b]}",
+        "\n  human:ada:\n    uids: [1]\n    uids: [2]",
+        "\n  human:ada: &a {groups: [a]}",
+        "\n  human:ada: {groups: {a: b}}",
+        "\n  human:ada:\n    groups: [a]\n   - b",
+        "\n  - human:ada",
+        "\n  human:ada:\n    <<: *a",
+    ],
+)
+def test_the_single_file_does_not_guess_who_somebody_is(text: str) -> None:
+    """Where another reader could find other groups or users, it cannot tell."""
+    with pytest.raises(gate_verify.CannotTell):
+        gate_verify.entries_of(text.split("\n"), "principals")
+
+
+def test_the_single_file_cannot_tell_where_people_are_spelt_otherwise() -> None:
+    """The chain is judged; requests of people that it cannot read are not."""
+    o = Office(office(people="  human:zoe: {groups:\n    [guests]}\n"))
+    o.granted()
+    report = gate_verify.verify(o.lines())
+    assert (report.status, report.events) == (3, 3)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -334,6 +401,138 @@ def test_the_single_file_does_not_guess(text: str) -> None:
     """Where another reader could find other roots, it cannot tell."""
     with pytest.raises(gate_verify.CannotTell):
         gate_verify.words_of(gate_verify.top_level(text), "roots")
+
+
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
+def test_they_agree_on_forged_requests_and_grants(attack: Attack) -> None:
+    """Every forged event is found by both, and no other."""
+    o = attack()
+    assert both(o.lines())[4] == o.bad
+
+
+@pytest.mark.parametrize("o", STORIES.values(), ids=STORIES)
+def test_they_agree_on_sound_requests_and_grants(o: History) -> None:
+    """Nothing is wrong with what the gate itself writes."""
+    assert both(o.lines())[:2] == (0, len(o.entries))
+
+
+@pytest.mark.parametrize("attack", RULES.values(), ids=RULES)
+def test_the_single_file_says_that_it_evaluates_no_rules(attack: Attack) -> None:
+    """What only the policies forbid is found by the gate itself; the other says that it did not look."""
+    o = attack()
+    assert outcome(verify_export(o.lines(), more=[Grants()]))[4] == o.bad
+    report = gate_verify.verify(o.lines())
+    assert report.findings == []
+    assert any("rules of the policies were not evaluated" in note for note in report.notes)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_they_agree_on_changed_requests_and_grants(data: st.DataObject) -> None:
+    """Property: a member of an event is changed and all linked anew: both find it, unless nothing hangs on it."""
+    entries = data.draw(st.sampled_from([STORY, ENDS])).entries
+    at = data.draw(st.integers(2, len(entries) - 1))
+    members = json.loads(entries[at].body)
+    name = data.draw(st.sampled_from(sorted(members.keys() - {"seq", "time", "type", "keeper"})))
+    edited = [*entries[:at], changed(entries[at], **{name: data.draw(MEMBERS)}), *entries[at + 1 :]]
+    status, *_ = both(lines_of(relinked(edited)))
+    assert status == 1 or edited[at].body == entries[at].body or (entries[at].type, name) in LOOSE
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_they_agree_on_spoiled_approvals(data: st.DataObject) -> None:
+    """Property: one character of what was signed, or of a signature, or an event more or less."""
+    entries = data.draw(st.sampled_from([STORY, ENDS])).entries
+    signed = [at for at, entry in enumerate(entries) if "statement" in json.loads(entry.body) and at > 1]
+    at, name = (
+        data.draw(st.sampled_from(signed)),
+        data.draw(st.sampled_from(["statement", "signature", "drop", "double"])),
+    )
+    edited = [*entries[:at], *([entries[at]] * {"drop": 0, "double": 2}.get(name, 1)), *entries[at + 1 :]]
+    if name in {"statement", "signature"}:
+        edited[at] = changed(entries[at], **{name: spoiled(json.loads(entries[at].body)[name], data)})
+    status, *_ = both(lines_of(relinked(edited)))
+    assert status == 1 or edited == entries
+
+
+def deeper(members: Any, data: st.DataObject) -> Any:
+    """The members with one of them changed, at any depth."""
+    if isinstance(members, dict) and members and data.draw(st.integers(0, 5)):
+        name = data.draw(st.sampled_from(sorted(members)))
+        return {**members, name: deeper(members[name], data)}
+    if isinstance(members, list) and members and data.draw(st.booleans()):
+        return [deeper(members[0], data), *members[1:]]
+    return data.draw(MEMBERS)
+
+
+INSIDE = (("request.made", "request"), ("grant.made", "ask"), ("decision", "object"))
+# What the rules alone, or the vocabulary of effects, say of a request.
+OF_THE_RULES = ("needs", "ticket", "ask")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_they_agree_on_what_is_edited_inside(data: st.DataObject) -> None:
+    """Property: whatever is changed inside a request (with its digest), an ask or a decision, both say the same."""
+    entries = STORY.entries
+    kind, name = data.draw(st.sampled_from(INSIDE))
+    at = next(number for number, entry in enumerate(entries) if entry.type == kind)
+    before = json.loads(entries[at].body)[name]
+    value = deeper(before, data)
+    members = {name: value}
+    if name == "request" and isinstance(value, dict):
+        members["digest"] = "sha256:" + sha256(canonical.encode(value).encode()).hexdigest()
+    lines = lines_of(relinked([*entries[:at], changed(entries[at], **members), *entries[at + 1 :]]))
+    ours, theirs = (outcome(report) for report in (verify_export(lines, more=[Grants()]), gate_verify.verify(lines)))
+    if "digest" in members and any(value[one] != before[one] for one in OF_THE_RULES):
+        assert set(theirs[4]) <= set(ours[4])
+    else:
+        assert ours == theirs
+
+
+def names_of(words: str) -> st.SearchStrategy[tuple[str, ...]]:
+    return st.sets(st.sampled_from(words.split())).map(lambda names: tuple(sorted(names)))
+
+
+NAMES = st.none() | names_of("a:b (any) é \\")
+ASKS = st.builds(
+    Ask,
+    st.sampled_from(["prod", "dev"]),
+    st.just("https://x.example"),
+    names_of("deployment:data:view deployment:data:write").filter(bool),
+    st.integers(1, 3),
+    *[NAMES] * 4,
+    max_uses=st.none() | st.integers(1, 3),
+    not_before_ms=st.none() | st.integers(1, 3),
+)
+
+
+@given(ASKS, ASKS)
+def test_they_agree_on_access(one: Ask, other: Ask) -> None:
+    """Property: what lies inside what, and what two approvals have in common."""
+    ours = scope.intersection(one, other)
+    assert gate_verify.both(one.to_json(), other.to_json()) == (None if ours is None else ours.to_json())
+    assert gate_verify.within(one.to_json(), other.to_json()) == scope.within(one, other)
+
+
+@settings(max_examples=200)
+@given(ASKS, st.text(max_size=3), st.data())
+def test_they_agree_on_signed_texts(ask: Ask, word: str, data: st.DataObject) -> None:
+    """Property: the same texts are statements, and state the same access; one other character is none or another."""
+    signed = render(Statement("led-1", word, word, "sha256:0", word, word, ask, "sha256:1", START, word)).decode()
+    text = data.draw(st.sampled_from([signed, spoiled(signed, data)]))
+    try:
+        ours = parse_statement(text.encode()).ask.to_json()
+    except GateError:
+        ours = None
+    try:
+        said = gate_verify.fields_of(text, gate_verify.APPROVAL)
+        theirs = gate_verify.ask_of(said) if said["kind"] == "approve" else None
+    except (gate_verify.Wrong, ValueError):
+        theirs = None
+    known = theirs is not None and set(theirs["effects"]) <= EFFECTS
+    assert ours == (theirs if known else None)
 
 
 async def made(path: Path) -> list[Entry]:
@@ -363,6 +562,18 @@ async def test_a_live_database(tmp_path: Path) -> None:
     assert both(write(ledger.export()))[:4] == (report.status, report.events, report.head, report.ledger_id)
     await ledger.append("note", {})
     assert ledger.latched is None
+    await ledger.close()
+
+
+async def test_a_forged_grant_in_a_database(tmp_path: Path) -> None:
+    """A row that is linked as it should be, and that nobody signed."""
+    path = tmp_path / "ledger.db"
+    ledger = await Ledger.open(path)
+    body = {"id": "grt-1", "request": "req-1", "ask": {}, "approvals": [], "boot": "b", "boot_ms": 1}
+    await ledger.append("grant.made", body)
+    report = verify_database(path, more=[Grants()])
+    assert (report.status, report.findings) == (1, ("event 2 does not hold: no bundle was in force",))
+    assert both(write(ledger.export()))[:2] == (1, 2)
     await ledger.close()
 
 

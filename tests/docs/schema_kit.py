@@ -20,6 +20,8 @@ from gate.config.document import CustodyEntry, Document, _seconds
 from gate.config.findings import _first_version, _not_empty, _not_null
 from gate.config.values import key_path, origin
 from gate.errors import EXITS
+from gate.grant.grant import CLOSED, CUT_FAILED, ENDS, GRANT_MOVES
+from gate.grant.request import CANCELLED, DENIED, LAPSED, PENDING, REQUEST_MOVES
 from gate.intent.effects import EFFECTS
 from gate.intent.intent import DIMENSIONS
 from gate.policy.rules import DOORS, RULE_CLASSES, VERBS
@@ -110,6 +112,13 @@ _DIGEST: Json = {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}
 _HASH: Json = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 _TIME: Json = {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z$"}
 _DECISION_ID: Json = {"type": "string", "pattern": "^dec-[0-9a-z]+$"}
+_REQUEST_ID: Json = {"type": "string", "pattern": "^req-[0-9a-z]+$"}
+_GRANT_ID: Json = {"type": "string", "pattern": "^grt-[0-9a-z]+$"}
+_COUNT: Json = {"type": "integer", "minimum": 1}
+# What an event is found by, where its body would name something else first.
+_SUBJECT = {"subject": _TEXT}
+_MOMENT = {"boot": _TEXT, "boot_ms": _NUMBER}
+_SIGNED = {"nonce": _TEXT, "statement": _TEXT, "signature": _TEXT}
 
 
 def _words(words: Any) -> Json:
@@ -257,18 +266,75 @@ def _bodies() -> dict[str, Json]:
             optional=("status", "why", "counts", "refusals"),
         ),
         "key.set": _object({"custody": _TEXT, "subject": _TEXT, "uid": _NUMBER}),
+        **_of_requests(),
+        **_of_grants(),
+    }
+
+
+def _of_requests() -> dict[str, Json]:
+    about = {"request": _REQUEST_ID, **_SUBJECT}
+    return {
+        "request.made": _object({"id": _REQUEST_ID, "digest": _DIGEST, "request": _part("request")}),
+        "approval.given": _object(
+            {**about, **_SIGNED, "at_ms": _NUMBER, "signer": _TEXT, "touched": _FLAG, "single_person": _FLAG}
+        ),
+        "request.denied": _object({**about, **_SIGNED, "by": _TEXT, "reason": _TEXT}),
+        "request.cancelled": _object({**about, "by": _TEXT}),
+        "request.lapsed": _object({**about, "why": _words(("lapsed", "bundle_changed"))}),
+    }
+
+
+def _of_grants() -> dict[str, Json]:
+    about = {"grant": _GRANT_ID, **_SUBJECT}
+    charged = {**about, "decision": _DECISION_ID, "use": _COUNT, **_MOMENT}
+    written = {"place": _TEXT, "function": _or_null(_TEXT), "component": _or_null(_TEXT), "sha256": _HASH}
+    ended = {**about, "why": _words(ENDS), "by": _TEXT, "reason": _TEXT, **_SIGNED}
+    made = {"id": _GRANT_ID, "request": _REQUEST_ID, "ask": _part("ask"), "approvals": _list(_TEXT), **_MOMENT}
+    return {
+        "grant.made": _object(made),
+        "grant.used": _object(charged),
+        "grant.write": _object({**charged, **written}),
+        "grant.ended": _object(ended, optional=("reason", *_SIGNED)),
+        "grant.closing": _object(about),
+        "grant.closed": _object({**about, "latency_ms": _NUMBER}),
+        "grant.cut_failed": _object({**about, "why": _TEXT}),
+    }
+
+
+def _request_parts() -> dict[str, Json]:
+    names = dict.fromkeys(DIMENSIONS, _or_null(_list(_TEXT)))
+    optional = dict.fromkeys(("max_uses", "not_before_ms"), _or_null(_COUNT))
+    place = {"deployment": _TEXT, "origin": _TEXT, "effects": _list(_words(sorted(EFFECTS))), "ttl_seconds": _COUNT}
+    asked = {
+        **dict.fromkeys(("id", "requester", "owner", "ticket", "reason"), _TEXT),
+        "uid": _NUMBER,
+        "excluded": _list(_TEXT),
+        "ask": _part("ask"),
+        "ack_risk": _FLAG,
+        "bundle": _DIGEST,
+        "decision": _or_null(_DECISION_ID),
+        "needs": _part("needs"),
+        "time_ms": _NUMBER,
+    }
+    return {
+        "ask": _object({**place, **names, **optional}, says="Access: a dimension is null for any, [] for none."),
+        "request": _object(asked, says="What the digest of a request is over."),
     }
 
 
 def _event_parts() -> dict[str, Json]:
-    counted = dict.fromkeys(("reads", "writes", "refused", "bytes_out"), _NUMBER)
+    counted = dict.fromkeys(("reads", "writes", "refused", "bytes_out", "rows", "transitions"), _NUMBER)
+    later = ("rows", "transitions", "rows_unknown")
     own = {"seq": _NUMBER | {"minimum": 1}, "time": _TIME}
     bodies = {}
     for kind, body in _bodies().items():
         properties = {**own, "type": {"const": kind}, **body["properties"]}
         bodies[kind] = body | {"properties": properties, "required": [*own, "type", *body["required"]]}
-    parts = {"counts": _object(counted), "refusal": _object({"why": _TEXT, "times": _NUMBER})}
-    return bodies | parts | {"decision_object": _decision_itself()} | _decision_parts()
+    parts = {
+        "counts": _object({**counted, "rows_unknown": _FLAG}, optional=later),
+        "refusal": _object({"why": _TEXT, "times": _NUMBER}),
+    }
+    return bodies | parts | {"decision_object": _decision_itself()} | _decision_parts() | _request_parts()
 
 
 def event() -> Json:
@@ -293,6 +359,96 @@ def event() -> Json:
 def decision() -> Json:
     """The decision object."""
     return _headed("Decision", _decision_itself() | {"$defs": _decision_parts()})
+
+
+def request() -> Json:
+    """A request as `gate --json show` and `requests` print it."""
+    approval: dict[str, Json] = {
+        "signer": _TEXT,
+        "touched": _FLAG,
+        "single_person": _FLAG,
+        "at": _TIME,
+        "effects": _list(_words(sorted(EFFECTS))),
+        "ttl_seconds": _COUNT,
+        "max_uses": _or_null(_COUNT),
+    }
+    ended = {"how": _words((DENIED, CANCELLED, LAPSED)), "by": _or_null(_TEXT), "reason": _or_null(_TEXT)}
+    claims = _object({"ticket": _TEXT, "reason": _TEXT, "ack_risk": _FLAG}, says="The requester's own words.")
+    shown = {
+        **_shown("request", _REQUEST_ID, (PENDING, *sorted(REQUEST_MOVES[PENDING]))),
+        "digest": _DIGEST,
+        "uid": _NUMBER,
+        "excluded": _list(_TEXT),
+        "class": _or_null(_words(RULE_CLASSES)),
+        "lapses": _TIME,
+        "needs": _part("needs"),
+        "bundle": _DIGEST,
+        "decision": _or_null(_DECISION_ID),
+        "grant": _or_null(_GRANT_ID),
+        "approvals": _list(_object(approval)),
+        "ended": _or_null(_object(ended)),
+        "enforcement": _words(("enforced", "advisory")),
+        "claims": claims,
+    }
+    needs = _needs()
+    return _headed("Request", _object(shown) | {"$defs": {**needs.pop("$defs"), "needs": needs}})
+
+
+def grant() -> Json:
+    """A grant as `gate --json show` and `grants` print it."""
+    cut = {"latency_ms": _or_null(_NUMBER), "failed": _or_null(_TEXT)}
+    shown = {
+        **_shown("grant", _GRANT_ID, (*GRANT_MOVES, CLOSED, CUT_FAILED)),
+        "request": _REQUEST_ID,
+        "used": _NUMBER,
+        "first_use": _or_null(_TIME),
+        "ends": _TIME,
+        "why": _or_null(_words(ENDS)),
+        "ended": _or_null(_TIME),
+        "cut": _or_null(_object(cut, says="How long after the end a probe was refused, or what came through.")),
+        "approvals": _list(_TEXT),
+        "single_person": _FLAG,
+    }
+    return _headed("Grant", _object(shown))
+
+
+def portable() -> Json:
+    """What `gate show ID --portable` prints for a reviewer on another machine."""
+    shown: dict[str, Json] = {
+        "gate": {"const": 1},
+        "kind": {"const": "portable"},
+        "ledger": _TEXT,
+        "head": _HASH,
+        "bundle": _DIGEST,
+        "project": _TEXT,
+        "class": _or_null(_words(RULE_CLASSES)),
+        "request": _part("request"),
+        "digest": _DIGEST,
+    }
+    needs = _needs()
+    parts = {**_request_parts(), **needs.pop("$defs"), "needs": needs}
+    return _headed("Portable request", _object(shown) | {"$defs": parts})
+
+
+def _shown(kind: str, own: Json, states: tuple[str, ...]) -> dict[str, Json]:
+    """What requests and grants have in common."""
+    names = _object(dict.fromkeys(DIMENSIONS, _or_null(_list(_TEXT))), says="Null for any, [] for none.")
+    return {
+        "gate": {"const": 1},
+        "kind": {"const": kind},
+        "id": own,
+        "state": _words(states),
+        "requester": _TEXT,
+        "owner": _TEXT,
+        "deployment": _TEXT,
+        "origin": _TEXT,
+        "effects": _list(_words(sorted(EFFECTS))),
+        "resources": names,
+        "ttl_seconds": _COUNT,
+        "max_uses": _or_null(_COUNT),
+        "not_before": _or_null(_TIME),
+        "made": _TIME,
+    }
 
 
 def document(model: type[BaseModel], title: str) -> Json:
@@ -323,6 +479,9 @@ def schemas() -> dict[str, Json]:
         "policy": document(Policy, "Policy"),
         "decision": decision(),
         "event": event(),
+        "request": request(),
+        "grant": grant(),
+        "portable": portable(),
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from granted_stories import STORIES
 from hypothesis import given, settings, strategies as st
 from jsonschema import Draft202012Validator
 from schema_kit import Json, broken, facts, schemas
@@ -240,6 +241,7 @@ def played(node_modules: Path) -> Iterator[Stage]:
 def test_every_event_of_a_real_ledger_fits(played: Stage) -> None:
     """The lines of an export, and the bodies in them, with no key that the schema does not name."""
     lines = [json.loads(line) for line in played.gate("audit", "export").out.splitlines()]
+    lines += [json.loads(line) for o in STORIES.values() for line in o.lines()]
     for line in lines:
         validator("event", closed=True).validate(line)
         validator("event", line["type"], closed=True).validate(json.loads(line["body"]))

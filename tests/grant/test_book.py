@@ -47,11 +47,16 @@ def fallen(call: Any, *arguments: Any, **named: Any) -> str:
     return caught.value.message
 
 
+WHAT = {"place": "POST /api/function", "function": "messages:send", "component": None, "sha256": "0" * 64}
+
+
 def story() -> World:
     """A little of everything."""
     w = World()
     grant = w.charge(w.granted(ask=ask_of(max_uses=5)))
     w.charge(grant)
+    w.record(using.write(w.book, grant.id, "dec-00000001", 1, WHAT, now=w.now))
+    w.record(using.write(w.book, grant.id, "dec-00000001", None, WHAT, now=w.now))
     other = w.granted(CLAUDE)
     w.record(using.drop(w.book, other.id, CLAUDE))
     w.record(using.closing(other.id))

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from granted_attacks import ATTACKS
+from granted_stories import STORY
 from ledger_kit import History, bundle_of, changed, lines_of, relinked
 from ssh_kit import key_of
 
@@ -16,6 +18,18 @@ from gate.audit.chain import Entry
 FOLDER = Path(__file__).parent
 ADA, LEE, EVE = (key_of(number=number) for number in range(3))
 PEOPLE = {"human:ada": ADA, "human:lee": LEE}
+# Vector -> what was forged into it; all of them are held against both verifiers in tests/audit as well.
+FORGED = {
+    "forged-grant": "forged grant",
+    "stranger-approval": "approval by a stranger",
+    "self-approval": "self-approval",
+    "replayed-nonce": "replayed nonce",
+    "wider-approval": "wider approval",
+    "edited-statement": "edited statement",
+    "late-write": "write after the end",
+    "overdrawn": "use beyond the last",
+    "second-answer": "second answer",
+}
 
 
 def good() -> History:
@@ -84,6 +98,8 @@ def histories() -> dict[str, list[Entry]]:
         "duplicate-key": with_body(whole, 4, '"outcome":"ok"', '"outcome":"failed","outcome":"ok"'),
         "float": with_body(whole, 4, '"status":0', '"status":0.0'),
         "empty": [],
+        "granted": STORY.entries,
+        **{name: ATTACKS[attack]().entries for name, attack in FORGED.items()},
     }
 
 
