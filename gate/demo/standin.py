@@ -121,6 +121,7 @@ class StandIn:
             "POST /api/run_test_function": _constant({"status": "success", "value": 1, "logLines": []}),
             "POST /api/update_environment_variables": self._set_variables,
             "GET /api/stream_function_logs": self._logs,
+            "GET /api/shapes2": self._shapes,
             "POST /api/export/request/zip": self._request_export,
             "POST /api/import/start_upload": self._start_upload,
             "POST /api/import/upload_part": self._upload_part,
@@ -182,6 +183,9 @@ class StandIn:
         self._wakes.discard(wake)
         entries = self.app.logs[max(cursor, 0) :]
         return web.json_response({"entries": entries, "newCursor": len(self.app.logs) or -1})
+
+    async def _shapes(self, _: web.Request, __: Json) -> web.Response:
+        return web.json_response(self.app.shapes())
 
     async def _request_export(self, _: web.Request, __: Json) -> web.Response:
         self.app.request_export()

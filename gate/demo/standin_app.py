@@ -139,6 +139,10 @@ class App:
         """State of one import."""
         return {"_id": identity, "state": self._imports[identity]["state"]}
 
+    def shapes(self) -> Document:
+        """What the documents of each table look like, as Convex infers it: here only that they are objects."""
+        return {name: {"type": "Object" if rows else "Never", "fields": []} for name, rows in self.tables.items()}
+
     def push(self) -> Document:
         """Answer to start_push: nothing of the code is kept, the functions stay what they are."""
         definition = {
@@ -254,6 +258,11 @@ def _spec(name: str, function: Function) -> Document:
     }
 
 
+def _schemas(_: App, __: Mapping[str, Json]) -> Json:
+    table = {"tableName": "messages", "indexes": [], "searchIndexes": [], "vectorIndexes": [], "documentType": None}
+    return {"active": json.dumps({"tables": [table], "schemaValidation": True})}
+
+
 def _add_documents(app: App, arguments: Mapping[str, Json]) -> Json:
     return [app.insert(arguments["table"], document) for document in arguments["documents"]]
 
@@ -278,6 +287,7 @@ _SYSTEM: dict[str, Function] = {
     "_system/cli/exports:getLatest": Function("Query", lambda app, _: app.latest_export()),
     "_system/cli/queryImport:list": Function("Query", lambda app, _: app.imports()),
     "_system/cli/queryImport:default": Function("Query", lambda app, a: app.import_state(a["importId"])),
+    "_system/frontend/getSchemas:default": Function("Query", _schemas),
     "_system/frontend/components:list": Function("Query", lambda _, __: []),
     "_system/frontend/addDocument:default": Function("Mutation", _add_documents),
 }

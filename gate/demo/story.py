@@ -3,22 +3,16 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
-from gate.demo import tools
-from gate.demo.stage import DEV_KEY, PROD, PROD_KEY, Came, Stage, stage
+from gate.demo import granted, tools
+from gate.demo.stage import CAST, DEV_KEY, PROD, PROD_KEY, Came, Stage, stage
+from gate.demo.step import Step, is_secret_in, stopped
 
 Say = Callable[[str], None]
 
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One thing that was tried: `held` says whether it came out as promised."""
-
-    tried: str
-    command: str
-    came: Came
-    held: bool
+# The rules that are shipped want a touch of a security key, which the demo does not have.
+_APPROVALS = "not: [requester, owner]"
+_WITHOUT_TOUCH = f"{_APPROVALS}, touch: false"
 
 
 def play(say: Say) -> int:
@@ -28,7 +22,7 @@ def play(say: Say) -> int:
     say(f"Getting the real Convex CLI {tools.CONVEX} (npm, no install scripts) ...")
     node_modules = tools.node_modules()
     failed = 0
-    with stage(node_modules) as made:
+    with stage(node_modules, CAST) as made:
         for number, step in enumerate(_steps(made), 1):
             _tell(say, number, step)
             failed += not step.held
@@ -50,7 +44,7 @@ def _tell(say: Say, number: int, step: Step) -> None:
 
 
 def _tell_why(say: Say, made: Stage) -> None:
-    log = made.folder / "state" / "keeper.log"
+    log = made.state / "keeper.log"
     if log.exists():
         say("\nThe keeper's log:\n" + log.read_text(encoding="utf-8", errors="replace")[-2000:])
 
@@ -58,16 +52,24 @@ def _tell_why(say: Say, made: Stage) -> None:
 def _steps(made: Stage) -> Iterator[Step]:
     yield from _set_up(made)
     yield from _own_deployment(made)
+    refused = _asks_for_production(made)
+    yield refused
     yield from _attacks(made)
     yield from _edited_policy(made)
+    yield from granted.steps(made, refused.came)
     yield from _ledger(made)
 
 
 def _set_up(made: Stage) -> Iterator[Step]:
+    policy = made.work / "policies" / "production.yaml"
+    policy.write_text(policy.read_text(encoding="utf-8").replace(_APPROVALS, _WITHOUT_TOUCH), encoding="utf-8")
     came = made.gate("activate", "--key", str(made.person))
     shown = Came(came.code, came.out, "")
     yield Step(
-        "A person signs the bundle: registry, policies, signers.", "gate activate --key ada", shown, came.code == 0
+        "A person signs the bundle: registry, policies (no security key here: `touch: false`), signers.",
+        "gate activate --key ada",
+        shown,
+        came.code == 0,
     )
     for custody, key in (("dev", DEV_KEY), ("prod", PROD_KEY)):
         came = made.gate("key", "set", custody, stdin=key)
@@ -88,21 +90,24 @@ def _own_deployment(made: Stage) -> Iterator[Step]:
     yield Step("And a query. Only the keeper ever held the key.", "gate convex run messages:list", came, held)
 
 
-def _attacks(made: Stage) -> Iterator[Step]:
+def _asks_for_production(made: Stage) -> Step:
     tried = made.gate("convex", "run", "messages:list", "--prod")
-    yield _stopped(
+    return stopped(
         made,
         "It asks for production: refused, with reason and remedy.",
         "gate convex run messages:list --prod",
         tried,
         "grant_required",
     )
+
+
+def _attacks(made: Stage) -> Iterator[Step]:
     local = made.work / ".env.local"
     own = local.read_text(encoding="utf-8")
     local.write_text(f"CONVEX_DEPLOYMENT=dev:{PROD}\n", encoding="utf-8")
     tried = made.gate("convex", "data")
     local.write_text(own, encoding="utf-8")
-    yield _stopped(
+    yield stopped(
         made,
         "A hostile .env.local calls production `dev:`.",
         f"CONVEX_DEPLOYMENT=dev:{PROD} gate convex data",
@@ -110,8 +115,8 @@ def _attacks(made: Stage) -> Iterator[Step]:
         "grant_required",
     )
     tried = made.gate("convex", "data", "--url", made.prod.url, "--admin-key", PROD_KEY)
-    held = PROD_KEY.rpartition("|")[2] not in tried.out + tried.err
-    step = _stopped(
+    held = not is_secret_in(tried.out + tried.err)
+    step = stopped(
         made,
         "A key in argv, where every process can read it.",
         "gate convex data --url URL --admin-key KEY",
@@ -120,7 +125,7 @@ def _attacks(made: Stage) -> Iterator[Step]:
     )
     yield Step(step.tried, step.command, step.came, step.held and held)
     tried = made.gate("convex", "run", "_system/frontend/addDocument", "{}", "--prod")
-    yield _stopped(
+    yield stopped(
         made,
         "A write through Convex's own _system functions.",
         "gate convex run _system/frontend/addDocument {} --prod",
@@ -145,7 +150,7 @@ def _edited_policy(made: Stage) -> Iterator[Step]:
     before = policy.read_text(encoding="utf-8")
     policy.write_text(before.replace("grant: true", "grant: false").replace("count: 1", "count: 2"), encoding="utf-8")
     tried = made.gate("convex", "run", "messages:list", "--prod")
-    yield _stopped(
+    yield stopped(
         made,
         "The agent edits the policy on disk: nothing changes.",
         "gate convex run messages:list --prod",
@@ -180,10 +185,3 @@ def _ledger(made: Stage) -> Iterator[Step]:
 
 def _tampered(exported: str) -> str:
     return exported.replace(r"\"code\":\"grant_required\"", r"\"code\":\"ok\"", 1)
-
-
-def _stopped(made: Stage, tried: str, command: str, came: Came, code: str) -> Step:
-    """A step that holds when the call was refused with `code` and production saw nothing of it."""
-    last = came.err.strip().splitlines()[-1:] or [""]
-    held = came.code == 77 and last[0].startswith(f"gate: {code}:") and not made.prod.requests  # noqa: PLR2004 - docs/contract.md
-    return Step(tried, command, came, held)
