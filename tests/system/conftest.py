@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from production_kit import Production, production
 from system_kit import Project, in_force, keep
 
 from gate.demo.stage import stage
@@ -23,3 +24,10 @@ def shared(node_modules: Path) -> Iterator[Project]:
     with stage(node_modules) as made:
         keep(made)
         yield in_force(made)
+
+
+@pytest.fixture
+def granting(node_modules: Path) -> Iterator[Production]:
+    """A project whose production can be reached under a grant."""
+    with production(node_modules) as made:
+        yield made
