@@ -10,6 +10,7 @@
 #   OA_MCP_PROD_ACCESS_TTL_MINUTES     an integer, 1 to 60
 #   OA_CONVEX_DEPLOYMENT               name in the registry, such as prod
 #   OA_CONVEX_EFFECTS                  comma-separated; deployment:data:view where it is empty
+# Where GATE_PRINCIPAL is set, only grants of that caller count: nobody else can use them.
 set -u
 # Ranges such as [0-9] are those of ASCII, whatever the caller's language.
 LC_ALL=C
@@ -55,17 +56,21 @@ def moment(text):
 def live(grant, now):
     if grant["state"] not in ("scheduled", "active"):
         return False
-    begins, ends = grant.get("not_before"), grant["ends"]
-    return (begins is None or moment(begins) <= now) and (ends is None or now < moment(ends))
+    begins, ends, most = grant.get("not_before"), grant["ends"], grant.get("max_uses")
+    in_time = (begins is None or moment(begins) <= now) and (ends is None or now < moment(ends))
+    return in_time and (most is None or grant["used"] < most)
 
-def main(deployment, effects):
+def usable(grant, deployment, caller):
+    return grant["deployment"] == deployment and caller in ("", grant.get("requester"))
+
+def main(deployment, caller, effects):
     now = datetime.now(timezone.utc)
     wanted = set(effects.split(","))
     for grant in json.load(sys.stdin)["grants"]:
         effects = grant["effects"]
         if not isinstance(effects, list):
             raise TypeError
-        if live(grant, now) and grant["deployment"] == deployment and wanted <= set(effects):
+        if live(grant, now) and usable(grant, deployment, caller) and wanted <= set(effects):
             print("MCP production access: grant", ascii(grant["id"])[1:-1], "covers it")
             return 0
     return 1
@@ -74,7 +79,7 @@ try:
     sys.exit(main(*sys.argv[1:]))
 except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
     sys.exit(2)
-' "$deployment" "$effects"
+' "$deployment" "${GATE_PRINCIPAL:-}" "$effects"
 case $? in
 0) exit 0 ;;
 1) deny 'no live grant covers OA_CONVEX_EFFECTS on OA_CONVEX_DEPLOYMENT; ask with `gate request`' ;;

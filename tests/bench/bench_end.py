@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from http.client import HTTPConnection, HTTPException
@@ -75,6 +75,19 @@ class Caller:
         self.gone = time.time()
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Milliseconds from an end to the last answer, to the refusal, and to the end of the child."""
+
+    answered: float
+    refused: float
+    gone: float
+
+
+# Ends access; returns when it did, by the wall clock.
+End = Callable[[Stage, subprocess.Popen[bytes]], float]
+
+
 def _answered(connection: HTTPConnection, headers: dict[str, str]) -> bool:
     connection.request("POST", "/api/function", _CALL, headers)
     answer = connection.getresponse()
@@ -84,7 +97,7 @@ def _answered(connection: HTTPConnection, headers: dict[str, str]) -> bool:
 
 def measure(made: Stage, turns: int) -> list[Row]:
     """Make rows of three ends: another bundle, the keeper killed, the door killed."""
-    work = _workspace(made)
+    work = holder(made, "holder", f"CONVEX_DEPLOYMENT=dev:{DEV}\n")
     ends = {
         "another bundle in force": _other_bundle,
         "keeper killed": _kill_keeper,
@@ -93,24 +106,31 @@ def measure(made: Stage, turns: int) -> list[Row]:
     return [_row(made, work, name, end, turns) for name, end in ends.items()]
 
 
-End = Callable[[Stage, subprocess.Popen[bytes]], float]
-
-
 def _row(made: Stage, work: Path, name: str, end: End, turns: int) -> Row:
     runs = [_one(made, work, end) for _ in range(turns)]
-    answered, refused, gone = (_median(run[index] for run in runs) for index in range(3))
-    child = "its process lives on" if end is _kill_door else f"its process ends after {gone}"
-    figure = f"refused after {refused}, last answer after {answered}, {child}"
-    met = all(run[1] <= _LIMIT_MS for run in runs)
+    return row(name, runs, "its process lives on" if end is _kill_door else None)
+
+
+def row(name: str, runs: list[Ended], child: str | None = None) -> Row:
+    """Make the row of an end; `child`: what is said of the process, in place of when it ended."""
+    refused = statistics.median(run.refused for run in runs)
+    answered = statistics.median(run.answered for run in runs)
+    gone = statistics.median(run.gone for run in runs)
+    process = child or f"its process ends after {gone:.0f}"
+    figure = f"refused after {refused:.0f}, last answer after {answered:.0f}, {process}"
+    met = all(run.refused <= _LIMIT_MS for run in runs)
     return Row(f"access gone, {name}, ms", figure, f"<= {_LIMIT_MS}", met)
 
 
-def _median(values: Iterable[float]) -> str:
-    return f"{statistics.median(values):.0f}"
+def _one(made: Stage, work: Path, end: End) -> Ended:
+    ended = one(made, work, end, kill=end is _kill_door)
+    if end is _other_bundle:
+        _activate(made, (made.work / "default.kept").read_text(encoding="utf-8"))
+    return ended
 
 
-def _one(made: Stage, work: Path, end: End) -> tuple[float, float, float]:
-    """Milliseconds from the end to the last answer, to the refusal, and to the end of the child."""
+def one(made: Stage, work: Path, end: End, *, kill: bool = False) -> Ended:
+    """Run the program that holds its lease in the folder `work`, until `end`; `kill`: it has to be ended by hand."""
     (work / "lease.json").unlink(missing_ok=True)
     quiet = subprocess.DEVNULL
     command, surroundings = [*gate(), "convex", "run", "messages:list"], tools.environment(made.folder / "state")
@@ -122,12 +142,10 @@ def _one(made: Stage, work: Path, end: End) -> tuple[float, float, float]:
         time.sleep(0.2)
         ended = end(made, door)
         threads[0].join(_PATIENCE)
-        if end is _kill_door:
+        if kill:
             os.kill(caller.lease["pid"], signal.SIGKILL)
         threads[1].join(_PATIENCE)
-    if end is _other_bundle:
-        _activate(made, (made.work / "default.kept").read_text(encoding="utf-8"))
-    return (caller.last - ended) * 1000, (caller.refused - ended) * 1000, (caller.gone - ended) * 1000
+    return Ended(*((moment - ended) * 1000 for moment in (caller.last, caller.refused, caller.gone)))
 
 
 def _other_bundle(made: Stage, _: subprocess.Popen[bytes]) -> float:
@@ -170,12 +188,15 @@ def _lease(work: Path) -> dict[str, Any]:
     return lease
 
 
-def _workspace(made: Stage) -> Path:
-    """A folder of the same project in which the Convex CLI is the program that only holds its lease."""
-    work = made.work / "holder"
+def holder(made: Stage, name: str, selection: str) -> Path:
+    """A folder of the same project in which the Convex CLI is the program that only holds its lease.
+
+    `selection`: content of its .env.local.
+    """
+    work = made.work / name
     package = work / "node_modules" / "convex"
     (package / "bin").mkdir(parents=True)
     (package / "package.json").write_text(f'{{"version": "{tools.CONVEX}", "type": "module"}}', encoding="utf-8")
     (package / "bin" / "main.js").write_text(_HOLDER, encoding="utf-8")
-    (work / ".env.local").write_text(f"CONVEX_DEPLOYMENT=dev:{DEV}\n", encoding="utf-8")
+    (work / ".env.local").write_text(selection, encoding="utf-8")
     return work

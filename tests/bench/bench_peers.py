@@ -1,23 +1,36 @@
 """The two ends of the proxy's benchmark, each a process of its own: a bare deployment, and the proxy before it.
 
-Run as `bench_peers.py deployment BYTES DELAY_MS` or `bench_peers.py proxy URL`. Prints one line of JSON when it
-serves, and ends when its stdin does.
+Run as `bench_peers.py deployment BYTES DELAY_MS` or `bench_peers.py proxy URL [FOLDER]`. With an empty folder there is
+also a lease `granted` under a real grant, whose ledger is made there. Prints one line of JSON when it serves, and ends
+when its stdin does.
 """
 
 import asyncio
 import json
 import os
 import sys
+from pathlib import Path
 
 from aiohttp import web
+from bench_office import Office, office
 
+from gate import world
+from gate.keeper.leave import charge
 from gate.proxy.lease import Lease, Scope, Upstream
 from gate.proxy.pins import credential
 from gate.proxy.server import Proxy
 
 KEY = "the-real-key-of-the-benchmark"
 _CHUNK = bytes(1 << 16)
+_CONFIRM_SECONDS = 0.25
+_WRITES = Scope(
+    frozenset({"deployment:data:view", "deployment:data:write"}),
+    "run",
+    frozenset({"messages:send"}),
+    kinds=frozenset({"mutation"}),
+)
 _SCOPES = {
+    "write": _WRITES,
     "run": Scope(frozenset({"deployment:data:view"}), "run", frozenset({"messages:list"}), kinds=frozenset({"query"})),
     "export": Scope(frozenset({"deployment:backups:create", "deployment:backups:download"}), "export"),
     "import": Scope(frozenset({"deployment:backups:import", "deployment:data:write"}), "import"),
@@ -46,6 +59,7 @@ async def _deployment(size: int, delay: float) -> None:
 
     application = web.Application()
     application.router.add_post("/api/query", call)
+    application.router.add_post("/api/mutation", call)
     application.router.add_post("/api/function", call)
     application.router.add_get("/api/export/zip/1", download)
     application.router.add_post("/api/import/upload_part", upload)
@@ -57,14 +71,19 @@ async def _deployment(size: int, delay: float) -> None:
     await runner.cleanup()
 
 
-async def _proxy(url: str) -> None:
+async def _proxy(url: str, place: Path | None) -> None:
     proxy = await Proxy.start(None)
     upstream = Upstream(url, "happy-otter-123", "dev", KEY)
-    credentials = {name: credential(upstream, f"token-of-{name}") for name in _SCOPES}
+    names = (*_SCOPES, "granted")
+    credentials = {name: credential(upstream, f"token-of-{name}") for name in names}
     for name, scope in _SCOPES.items():
         proxy.open(Lease(name, credentials[name], scope, upstream))
+    made = None if place is None else await office(place)
+    if made is not None:
+        leave = await charge(made.desk, made.grant, "dec-7k3f9q2m")
+        proxy.open(Lease("granted", credentials["granted"], _WRITES, upstream, leave=leave))
     _say({"url": proxy.url, "pid": os.getpid(), **credentials})
-    await _until_told()
+    await _until_told(made)
     await proxy.stop()
 
 
@@ -73,10 +92,20 @@ def _say(members: dict[str, object]) -> None:
     sys.stdout.flush()
 
 
-async def _until_told() -> None:
-    await asyncio.to_thread(sys.stdin.read)
+async def _until_told(made: Office | None = None) -> None:
+    """Until stdin ends; meanwhile see to it, as a keeper does, that the ledger of `made` is still there."""
+    told = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
+    while made is not None and not (await asyncio.wait({told}, timeout=_CONFIRM_SECONDS))[0]:
+        await made.desk.ledger.check()
+        made.desk.confirmed_ms = world.boot_ms()
+    await told
+    if made is not None:
+        await made.desk.ledger.close()
 
 
 if __name__ == "__main__":
     role, *rest = sys.argv[1:]
-    asyncio.run(_deployment(int(rest[0]), float(rest[1]) / 1000) if role == "deployment" else _proxy(rest[0]))
+    if role == "deployment":
+        asyncio.run(_deployment(int(rest[0]), float(rest[1]) / 1000))
+    else:
+        asyncio.run(_proxy(rest[0], Path(rest[1]) if rest[1:] else None))

@@ -22,7 +22,7 @@ def measure(turns: int, mebibytes: int) -> list[Row]:
     """Added latency before a deployment that answers at once and before one 20 ms away; a large body both ways."""
     rows = []
     for delay in (0, 20):
-        with _peers(mebibytes * _MEBI, delay) as (deployment, proxy):
+        with peers(mebibytes * _MEBI, delay) as (deployment, proxy):
             rows.append(_latency(deployment["url"], proxy, delay, turns))
             if not delay:
                 rows += _bulk(deployment["url"], proxy, mebibytes)
@@ -30,20 +30,20 @@ def measure(turns: int, mebibytes: int) -> list[Row]:
 
 
 def _latency(direct: str, proxy: dict[str, Any], delay: int, turns: int) -> Row:
-    pair = paired(_caller(direct, "any"), _caller(proxy["url"], proxy["run"]), turns)
+    pair = paired(caller(direct, "any"), caller(proxy["url"], proxy["run"]), turns)
     added = pair.measured - pair.unit
     ratio = added / pair.unit
     figure = f"{ratio:.2f} ({added:.2f} ms on {pair.unit:.2f} ms)"
     return Row(f"proxy, added latency to direct, deployment {delay} ms away", figure, "<= 0.5", ratio <= 0.5)
 
 
-def _caller(url: str, credential: str) -> Run:
-    """One kept connection, as the CLI has it."""
+def caller(url: str, credential: str, body: str = _CALL) -> Run:
+    """One kept connection, as the CLI has it, that calls with `body`."""
     connection = HTTPConnection(urlsplit(url).netloc)
     headers = {"Authorization": f"Convex {credential}", "Content-Type": "application/json"}
 
     def call() -> None:
-        connection.request("POST", "/api/function", _CALL, headers)
+        connection.request("POST", "/api/function", body, headers)
         _take(connection)
 
     return call
@@ -94,8 +94,9 @@ def _memory(pid: int, field: str) -> float:
 
 
 @contextmanager
-def _peers(size: int, delay: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    with _peer("deployment", str(size), str(delay)) as deployment, _peer("proxy", deployment["url"]) as proxy:
+def peers(size: int, delay: int, *folder: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """What a deployment `delay` milliseconds away and the proxy before it said; `folder` as in bench_peers."""
+    with _peer("deployment", str(size), str(delay)) as deployment, _peer("proxy", deployment["url"], *folder) as proxy:
         yield deployment, proxy
 
 

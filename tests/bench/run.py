@@ -5,12 +5,18 @@ Asserts nothing: a figure is about a machine and an hour. docs/performance.md sa
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import bench_calls
+import bench_cut
 import bench_doors
 import bench_end
+import bench_grants
+import bench_leave
 import bench_ledger
 import bench_policy
+import bench_production
 import bench_proxy
 from bench_measure import Row, table
 
@@ -18,7 +24,30 @@ from gate.demo import tools
 from gate.demo.stage import DEV_KEY, Stage, stage
 
 # Turns of each benchmark: for figures to quote, and to see quickly that everything runs.
-_TURNS = {"policy": (5000, 500), "ledger": (300, 50), "proxy": (600, 60), "doors": (31, 5), "end": (7, 2)}
+_TURNS = {
+    "policy": (5000, 500),
+    "ledger": (300, 50),
+    "proxy": (600, 60),
+    "grants": (5000, 200),
+    "leave": (300, 30),
+    "calls": (200, 20),
+    "doors": (31, 5),
+    "end": (7, 2),
+    "cut": (7, 2),
+}
+# What needs no more than turns, and what plays on a stage.
+_ALONE: dict[str, Callable[[int], list[Row]]] = {
+    "policy": bench_policy.measure,
+    "ledger": bench_ledger.measure,
+    "leave": bench_leave.measure,
+}
+_STAGED: dict[str, Callable[[Stage, int], list[Row]]] = {
+    "doors": bench_doors.measure,
+    "end": bench_end.measure,
+    "calls": bench_calls.measure,
+    "cut": bench_cut.measure,
+}
+_UNDER_GRANTS = ("calls", "cut")
 
 
 def main() -> int:
@@ -34,15 +63,17 @@ def main() -> int:
 
 
 def _rows(name: str, turns: int, *, quick: bool) -> list[Row]:
-    if name == "policy":
-        return bench_policy.measure(turns)
-    if name == "ledger":
-        return bench_ledger.measure(turns)
+    if name in _ALONE:
+        return _ALONE[name](turns)
     if name == "proxy":
         return bench_proxy.measure(turns, 32 if quick else 200)
+    if name == "grants":
+        return bench_grants.measure(turns, 20_000 if quick else 1_000_000)
     with stage(_node_modules()) as made:
         _set_up(made)
-        return bench_doors.measure(made, turns) if name == "doors" else bench_end.measure(made, turns)
+        if name in _UNDER_GRANTS:
+            bench_production.open_production(made)
+        return _STAGED[name](made, turns)
 
 
 def _set_up(made: Stage) -> None:

@@ -11,8 +11,12 @@ SHOWN = {
     "policy": ["decision, 50 rules", "decision, 10000 rules"],
     "ledger": ["one durable append", "16 concurrent appends"],
     "proxy": ["added latency", "MiB down", "MiB up"],
+    "grants": ["20,000 open ones", "20,000 ended ones", "bytes each", "verified again"],
+    "leave": ["what its record adds"],
+    "calls": ["in raw fdatasync appends"],
     "doors": ["messages:list (dev)", "--version (no target)", "python -I -c pass", "cold start"],
     "end": ["another bundle", "keeper killed", "door killed"],
+    "cut": ["grant revoked, ms", "grant expired, ms", "refused probe"],
 }
 
 

@@ -50,8 +50,32 @@ def at(**delta: float) -> str:
 
 
 def grant(*effects: str, state: str = "active", deployment: str = "prod", **more: Any) -> dict[str, Any]:
-    base = {"id": "grt-7k3f9q2m", "state": state, "deployment": deployment, "ends": at(minutes=30)}
-    return {**base, "effects": list(effects or (VIEW,)), **more}
+    """As `gate --json grants` lists it (docs/contract.md, Grant)."""
+    base = {
+        "gate": 1,
+        "kind": "grant",
+        "id": "grt-7k3f9q2m",
+        "request": "req-4m2x8c7d",
+        "state": state,
+        "requester": "agent:codex",
+        "owner": "human:ada",
+        "deployment": deployment,
+        "origin": "https://proud-lynx-456.convex.cloud",
+        "effects": list(effects or (VIEW,)),
+        "resources": {"functions": None, "tables": None, "variables": [], "components": []},
+        "ttl_seconds": 1800,
+        "max_uses": None,
+        "used": 0,
+        "made": at(minutes=-5),
+        "first_use": None if state == "scheduled" else at(minutes=-1),
+        "ends": at(minutes=30),
+        "not_before": None,
+        "why": None,
+        "ended": None,
+        "approvals": ["human:lee"],
+        "single_person": False,
+    }
+    return base | more
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +193,7 @@ def test_ttls_are_in_bounds_or_refused(door: Door, minutes: int, zeros: int) -> 
         grant("deployment:data:*"),
         grant("deployment:data:viewer"),
     ],
-    ids=lambda other: json.dumps(other)[:60],
+    ids=lambda other: f"{other['state']} {other['deployment']} {'+'.join(other['effects'])}",
 )
 def test_a_grant_that_is_over_or_about_something_else_counts_for_nothing(door: Door, other: dict[str, Any]) -> None:
     assert refused(door(other), "no live grant covers")
@@ -184,6 +208,21 @@ def test_no_grant_at_all_is_a_refusal(door: Door) -> None:
 def test_a_grant_whose_clock_has_not_begun_is_live(door: Door, live: dict[str, Any]) -> None:
     """It begins with the first use."""
     assert door(grant(**live))[0] == 0
+
+
+@pytest.mark.parametrize(("most", "used", "covers"), [(1, 0, True), (5, 4, True), (1, 1, False), (5, 6, False)])
+def test_a_grant_whose_uses_are_spent_covers_no_other_call(door: Door, most: int, used: int, covers: bool) -> None:
+    """It stays active while its last call runs."""
+    assert (door(grant(max_uses=most, used=used))[0] == 0) is covers
+
+
+def test_a_grant_of_somebody_else_covers_nothing(door: Door) -> None:
+    """Where it is known who calls; else nobody is asked for a name."""
+    ours, theirs = grant(), grant(requester="agent:claude")
+    assert refused(door(theirs, env={"GATE_PRINCIPAL": "agent:codex"}), "no live grant covers")
+    assert door(theirs, ours, env={"GATE_PRINCIPAL": "agent:codex"})[0] == 0
+    assert door(theirs, env={"GATE_PRINCIPAL": ""})[0] == 0
+    assert refused(door(ours, env={"GATE_PRINCIPAL": "agent:*"}), "no live grant covers")
 
 
 def test_one_grant_has_to_cover_every_effect(door: Door) -> None:
@@ -217,6 +256,8 @@ def test_effects_that_are_none_are_covered_by_nothing(door: Door, effects: str) 
         json.dumps({"grants": [grant(ends=5)]}),
         json.dumps({"grants": [grant(ends="2999-01-01T00:00:00")]}),
         json.dumps({"grants": [{**grant(), "effects": 5}]}),
+        json.dumps({"grants": [{**grant(), "max_uses": "1"}]}),
+        json.dumps({"grants": [{name: value for name, value in grant(max_uses=1).items() if name != "used"}]}),
     ],
     ids=lambda answer: answer[:40],
 )
