@@ -9,6 +9,9 @@ The events of this room; members that are not listed are the ledger's own (`seq`
 - `request.cancelled`: `request`, `by`. `request.lapsed`: `request`, `why` (`lapsed` | `bundle_changed`).
 - `grant.made`: `id`, `request`, `ask`, `approvals` (their nonces), `boot`, `boot_ms`.
 - `grant.used`: `grant`, `decision`, `use` (1 for the first), `boot`, `boot_ms`.
+- `grant.write`: a write on production, before it is forwarded. `grant`, `decision`, `use` (the one that pays for it:
+  charged before, or the next, which is charged by this), `place`, `function`, `component`, `sha256` (of what is
+  forwarded, without any credential), `boot`, `boot_ms`.
 - `grant.ended`: `grant`, `why` (`expired` | `revoked` | `exhausted` | `dropped` | `bundle_changed`), `by`, `reason`,
   and `nonce`, `statement`, `signature` where a signature ended it.
 - `grant.closing`: `grant`. `grant.closed`: `grant`, `latency_ms`. `grant.cut_failed`: `grant`, `why`.
@@ -42,10 +45,10 @@ EVENTS = tuple(TAKES)
 
 @dataclass(slots=True)
 class Book:
-    """What stands as of the last event applied."""
+    """What stands as of the last event applied. `barred`: grants that permit nothing, whatever is on record yet."""
 
     state: State = field(default_factory=State)
-    _barred: set[str] = field(default_factory=set)
+    barred: set[str] = field(default_factory=set)
     _seq: int = 0
 
     @classmethod
@@ -120,7 +123,7 @@ class Book:
 
     def permits(self, grant: Grant, now: Moment) -> bool:
         """Whether `grant` is live and nobody has called `bar` for it."""
-        return grant.live(now) and grant.id not in self._barred
+        return grant.live(now) and grant.id not in self.barred
 
     def choose(
         self,
@@ -153,7 +156,7 @@ class Book:
 
     def bar(self, grant_id: str) -> None:
         """Let a grant permit nothing from now on, before its end is on record: a revocation cuts first."""
-        self._barred.add(grant_id)
+        self.barred.add(grant_id)
 
     def verify_again(self, grant_id: str, bundle: Bundle, needs: Needs, ledger: History) -> Ask:
         """What the grant gives, read from the bytes that its approvers signed and verified again (`proof.stands`).

@@ -7,6 +7,10 @@ from typing import Any
 # Farther away than any deadline: what nobody can tell counts as over.
 _LONG_AGO_MS = 2**62
 
+# How far an event's own time may be from the clock that it was decided by: the ledger's deadline is 5 s, and its time
+# may be 2 s ahead of a clock that stepped back.
+APART_MS = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

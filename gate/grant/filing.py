@@ -121,7 +121,7 @@ def deny(book: Book, request_id: str, signed: bytes, signature: bytes, against: 
 def cancel(book: Book, request_id: str, caller: Caller, now_ms: int) -> Event:
     """Let the requester take a request back. Raises GateError `denied_by_rule`, or `change_control` if decided."""
     request = book.request(request_id)
-    if (caller.id, caller.uid) != (request.requester, request.uid):
+    if not request.asked_by(caller):
         raise GateError(
             "denied_by_rule", "only the requester cancels a request", remedy="A signer may deny it: `gate deny ID`."
         )

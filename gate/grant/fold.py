@@ -8,7 +8,7 @@ from typing import Any
 
 from gate.audit.chain import Entry, milliseconds
 from gate.grant.approval import Given
-from gate.grant.event import moment_of
+from gate.grant.event import APART_MS, moment_of
 from gate.grant.grant import CLOSED, CLOSING, CUT_FAILED
 from gate.grant.request import CANCELLED, DENIED, LAPSED, request_from
 from gate.grant.scope import ask_from
@@ -16,9 +16,6 @@ from gate.grant.state import State
 from gate.grant.statement import parse_statement
 
 _Body = Mapping[str, Any]
-# How far an event's own time may be from the clock that its decision was made by: the ledger's deadline is 5 s, and its
-# time may be 2 s ahead of a clock that stepped back.
-_APART_MS = 10_000
 _Take = Callable[[State, Entry, _Body], None]
 
 
@@ -35,7 +32,7 @@ def _given(state: State, entry: Entry, body: _Body) -> None:
     if (stated.request, stated.nonce) != (body["request"], body["nonce"]):
         raise ValueError("it states another approval")
     signature, at_ms = body["signature"].encode("ascii"), body["at_ms"]
-    if abs(milliseconds(entry.time) - at_ms) > _APART_MS:
+    if abs(milliseconds(entry.time) - at_ms) > APART_MS:
         raise ValueError("it was taken at another time")
     state.add_given(Given(signed, signature, stated, at_ms, entry.seq))
 
@@ -54,6 +51,10 @@ def _granted(state: State, entry: Entry, body: _Body) -> None:
 
 def _used(state: State, entry: Entry, body: _Body) -> None:
     state.use(body["grant"], body["use"], moment_of(milliseconds(entry.time), body))
+
+
+def _wrote(state: State, entry: Entry, body: _Body) -> None:
+    state.write(body["grant"], body["use"], moment_of(milliseconds(entry.time), body))
 
 
 def _ended(state: State, entry: Entry, body: _Body) -> None:
@@ -75,6 +76,7 @@ TAKES: dict[str, _Take] = {
     "request.lapsed": _request_ends(LAPSED),
     "grant.made": _granted,
     "grant.used": _used,
+    "grant.write": _wrote,
     "grant.ended": _ended,
     "grant.closing": _moves(CLOSING),
     "grant.closed": _moves(CLOSED),

@@ -78,6 +78,10 @@ class Request:
         """Digest that two requests for the same thing share: id, time and occasion do not count."""
         return _digest({**self.to_json(), "id": "", "time_ms": 0, "decision": None})
 
+    def asked_by(self, caller: Caller) -> bool:
+        """Whether `caller` made it: the id that it claims, as the same system user."""
+        return (caller.id, caller.uid) == (self.requester, self.uid)
+
     def lapsed(self, now_ms: int) -> bool:
         """Whether nobody has answered within 72 hours."""
         return now_ms - self.time_ms >= LAPSES_MS

@@ -19,7 +19,7 @@ class State:
     """`nonces`: of every signature ever taken. `given`: approvals by request, oldest first.
 
     `pending`: ids of pending requests by owner. `times`: when each owner asked. `open`: ids of grants that have not
-    ended, by principal and deployment.
+    ended, by principal and deployment. `grant_of`: the grant of each approved request.
     """
 
     requests: dict[str, Request] = field(default_factory=dict)
@@ -29,6 +29,7 @@ class State:
     pending: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     times: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     open: dict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
+    grant_of: dict[str, str] = field(default_factory=dict)
 
     def add_request(self, request: Request) -> None:
         """Take a new request."""
@@ -63,6 +64,7 @@ class State:
         grant = Grant(grant_id, request.id, request.requester, request.owner, request.uid, ask, given, made)
         self.end_request(request_id, APPROVED, None)
         self.grants[grant.id] = grant
+        self.grant_of[request.id] = grant.id
         self.open[grant.requester, ask.deployment].add(grant.id)
 
     def use(self, grant_id: str, number: int, at: Moment) -> None:
@@ -72,6 +74,14 @@ class State:
             raise ValueError("there is no such use to charge")
         active = grant.moved(ACTIVE) if grant.state == SCHEDULED else grant
         self.grants[grant.id] = replace(active, first_use=grant.first_use or at, used=number)
+
+    def write(self, grant_id: str, number: int, at: Moment) -> None:
+        """Take a write that the use of that `number` pays for: one charged before, or the next, charged now."""
+        grant = self.grants[grant_id]
+        if not grant.open or type(number) is not int or not 1 <= number <= grant.used + 1:
+            raise ValueError("there is no such use to pay for a write")
+        if number > grant.used:
+            self.use(grant_id, number, at)
 
     def end_grant(self, grant_id: str, why: str, nonce: str | None, at_ms: int) -> None:
         """Let an open grant end; `nonce`: of the signature that ended it."""

@@ -3,7 +3,8 @@
 The keeper calls these under its lock, appends the event, and applies it to the book; nothing counts before that.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from gate.errors import GateError
 from gate.grant.approval import Against, check_objection
@@ -24,10 +25,26 @@ def charge(book: Book, grant_id: str, decision: str, *, now: Moment) -> Event:
     """
     grant = book.grant(grant_id)
     if grant.spent or not book.permits(grant, now):
-        why = "every use of the grant is charged" if grant.spent else "the grant has ended"
-        raise GateError("grant_ended", why, remedy="Ask for a new one.")
+        raise _over("every use of the grant is charged") if grant.spent else _over()
     body = {"grant": grant.id, "decision": decision, "use": grant.used + 1, **now.to_json()}
     return Event("grant.used", grant.id, body)
+
+
+def write(
+    book: Book, grant_id: str, decision: str, number: int | None, what: Mapping[str, Any], *, now: Moment
+) -> Event:
+    """Record a write on production before it is forwarded, paid for by use `number`, or by one more where it is None.
+
+    `what`: where it goes, which function, and the digest of what is forwarded. Raises GateError `grant_ended`.
+    """
+    paying = charge(book, grant_id, decision, now=now).body if number is None else _paid(book, grant_id, number, now)
+    return Event("grant.write", grant_id, {**paying, "decision": decision, **what})
+
+
+def _paid(book: Book, grant_id: str, number: int, now: Moment) -> dict[str, Any]:
+    if not book.permits(book.grant(grant_id), now):
+        raise _over()
+    return {"grant": grant_id, "use": number, **now.to_json()}
 
 
 def drop(book: Book, grant_id: str, caller: Caller) -> Event:
@@ -88,6 +105,10 @@ def closed(grant_id: str, latency_ms: int) -> Event:
 def cut_failed(grant_id: str, why: str) -> Event:
     """Access could not be shown to be gone: an alarm."""
     return Event("grant.cut_failed", grant_id, {"grant": grant_id, "why": why})
+
+
+def _over(why: str = "the grant has ended") -> GateError:
+    return GateError("grant_ended", why, remedy="Ask for a new one.")
 
 
 def _is_requester(caller: Caller, grant: Grant) -> bool:
