@@ -96,6 +96,7 @@ async def _attempt(
         return {"outcome": "not_started", "why": live.cut.result()}, _changed()
     try:
         if upstream is not None:
+            _insist_alone(project, live)
             live.lease = await _lease(project, live.decision, intent, upstream, live.token)
             _insist_uncut(live)
         start = await _start(project, live, intent)
@@ -107,6 +108,15 @@ async def _attempt(
         return {"outcome": "unknown", "why": "the door left"}, None
     except GateError as error:
         return {"outcome": "unknown", "why": error.message}, error
+
+
+def _insist_alone(project: Project, live: Run) -> None:
+    """One credential is one lease's: of the runs that share it only the first to come has it, until it has ended."""
+    for run in project.runs.values():
+        if run is live:
+            return
+        if run.token == live.token:
+            raise GateError("limit", "the upstream serves another call", remedy="Call again.")
 
 
 def _insist_uncut(live: Run) -> None:
@@ -202,8 +212,6 @@ async def _lease(project: Project, decision: Decision, intent: Intent, upstream:
     Under a grant one use is charged first, and the grant's end is the lease's. Raises GateError `grant_ended`.
     """
     proxy = await project.proxy()
-    if any(run.lease is not None and run.lease.credential.endswith(token) for run in project.runs.values()):
-        raise GateError("limit", "the upstream serves another call", remedy="Call again.")
     leave = None if decision.grant is None else await charge(project.desk, decision.grant, decision.id)
     presented = credential(upstream, token)
     lease = Lease(decision.id, presented, _scope(project, intent, decision), upstream, leave=leave)
@@ -260,13 +268,13 @@ def _granted(project: Project, decision: Decision) -> Mapping[str, str] | None:
 
 async def _serve(project: Project, live: Run, start: Message, session: Session) -> Mapping[str, Any]:
     """Hand out the lease, wait until the child has ended or access has, and say what came of it."""
-    await session.send({"decision": live.decision.to_json(), "start": start})
-    reading = asyncio.ensure_future(session.receive())
-    waited: set[asyncio.Future[Any]] = {reading, live.cut}
+    # A door that does not read must not keep what the cut takes: neither end waits for the other.
+    answering = asyncio.ensure_future(_hand_out(session, {"decision": live.decision.to_json(), "start": start}))
+    waited: set[asyncio.Future[Any]] = {answering, live.cut}
     await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
     if live.cut.done():
-        return await _after_cut(project, live, session, reading)
-    frame = await reading
+        return await _after_cut(project, live, session, answering)
+    frame = await answering
     if frame is None:
         return {"outcome": "unknown", "why": "the door left"}
     if "failed" in frame:
@@ -274,16 +282,21 @@ async def _serve(project: Project, live: Run, start: Message, session: Session) 
     return _outcome(frame.get("done"))
 
 
+async def _hand_out(session: Session, start: Message) -> Message | None:
+    """Tell the door to start, and return what it says next, None when it has left. Raises protocol.Gone, GateError."""
+    await session.send(start)
+    return await session.receive()
+
+
 async def _after_cut(
-    project: Project, live: Run, session: Session, reading: asyncio.Future[Message | None]
+    project: Project, live: Run, session: Session, answering: asyncio.Future[Message | None]
 ) -> Mapping[str, Any]:
     """Access first, then the process: the door ends its child and says so, or is not waited for any longer."""
     why = live.cut.result()
     await _end(project, live, why)
-    await session.send({"cut": {"code": "cut", "message": why}})
     try:
         async with asyncio.timeout(_CUT_SECONDS):
-            await reading
+            await asyncio.gather(session.send({"cut": {"code": "cut", "message": why}}), answering)
     except TimeoutError:
         why += "; the door did not end its process in time"
     except GateError:

@@ -18,6 +18,7 @@ async def watch(project: Project) -> None:
     Nothing here waits for a disk: one that does not answer is found out by that.
     """
     seeing = ending = asyncio.create_task(asyncio.sleep(0))
+    said: set[str] = set()
     try:
         while project.ledger.latched is None:
             await asyncio.sleep(_SECONDS)
@@ -26,7 +27,7 @@ async def watch(project: Project) -> None:
             elif project.runs:
                 seeing = asyncio.create_task(_see(project))
             if ending.done():
-                ending = asyncio.create_task(_end(project))
+                ending = asyncio.create_task(_end(project, said))
     finally:
         for task in (seeing, ending):
             task.cancel()
@@ -40,12 +41,16 @@ async def _see(project: Project) -> None:
     project.desk.confirmed_ms = max(began, project.desk.confirmed_ms)
 
 
-async def _end(project: Project) -> None:
+async def _end(project: Project, said: set[str]) -> None:
+    """End what is over. A failure is logged once, until it is over: `said` holds its code."""
     try:
         await ends.tick(project)
+        said.clear()
     except LedgerError as error:
         # What was over is cut; the next round, or the next keeper, puts it on record.
-        sys.stderr.write(f"{world.iso(world.now_ms())} {project.name}: {error.code}: {error.message}\n")
+        if error.code not in said:
+            sys.stderr.write(f"{world.iso(world.now_ms())} {project.name}: {error.code}: {error.message}\n")
+        said.add(error.code)
 
 
 def _cut_unconfirmed(project: Project) -> None:

@@ -93,7 +93,8 @@ class Leave(Protocol):
 class Lease:
     """A short-lived token that is worth `scope` on `upstream` and nothing else; `ended` holds why it is worth nothing.
 
-    `credential` is what the child presents as its Convex key (`dev:NAME|TOKEN`, or the bare token when self-hosted).
+    `credential` is what the child presents as its Convex key (`dev:NAME|TOKEN`, `prod:NAME|TOKEN`, or the bare token
+    when self-hosted).
     `leave`: asked for everything that passes; None where no grant is needed.
     """
 

@@ -28,7 +28,10 @@ BLANK = (
 
 def credential(upstream: Upstream, token: str) -> str:
     """What the child presents as its key: in the form of a cloud deploy key where the deployment has a name."""
-    return token if upstream.name is None else f"dev:{upstream.name}|{token}"
+    if upstream.name is None:
+        return token
+    # The prefix is a label only: the CLI says it in its messages, and refuses to push with one of production's.
+    return f"{'prod' if upstream.cls == 'prod' else 'dev'}:{upstream.name}|{token}"
 
 
 def pins(lease_credential: str, proxy_url: str, upstream: Upstream) -> dict[str, str]:

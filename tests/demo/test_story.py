@@ -25,7 +25,7 @@ WHOLE_STORY = (
     (r"gate approve req-\w+ --key mallory", 77, "gate: not_a_signer:"),
     (r"gate approve req-\w+ --key lee", 0, "grt-"),
     (r"gate convex run messages:list --prod", 0, "reached production with the real key: "),
-    (r"gate convex run messages:list --prod   # forged", 0, "key:  dev:proud-lynx-456|"),
+    (r"gate convex run messages:list --prod   # forged", 0, "key:  prod:proud-lynx-456|"),
     (r"gate convex data users --prod", 77, "gate: grant_required:"),
     (r"gate convex run messages:list --prod   # forged", 0, "status 560"),
     (r"gate convex run messages:list --watch --prod & gate revoke grt-\w+ .* --key lee", 76, "gate: cut: "),

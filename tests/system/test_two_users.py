@@ -15,8 +15,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from production_kit import POLICY, PROD_ENV, Production
 from system_kit import Project, last, until, waiting
 
 from gate import __version__
@@ -28,7 +30,8 @@ pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or not all(map(shutil.which, _NEEDS)), reason="becomes other users and mounts: wants root"
 )
 
-KEEPER, CALLER, OTHER = 64001, 64002, 64003
+Shown = dict[str, Any]
+KEEPER, CALLER, OTHER, OWNER, REVIEWER = 64001, 64002, 64003, 64004, 64005
 _SECRETS = [key.rpartition("|")[2] for key in (DEV_KEY, PROD_KEY)]
 _SET_UP = """\
 set -e
@@ -162,7 +165,7 @@ def keeper_in(inside: int) -> Iterator[int]:
 def hand_over(made: Stage) -> None:
     """The workspace is the caller's, and each user has a home."""
     made.folder.chmod(0o755)
-    for uid in (0, CALLER, OTHER):
+    for uid in (0, CALLER, OTHER, OWNER, REVIEWER):
         home = made.folder / f"home-{uid}"
         home.mkdir(mode=0o700)
         os.chown(home, uid, uid)
@@ -170,26 +173,30 @@ def hand_over(made: Stage) -> None:
         os.chown(path, CALLER, CALLER, follow_symlinks=False)
 
 
+def in_force(machine: Machine) -> Machine:
+    """Let root activate the bundle and store the keys."""
+    for words, stdin in (
+        (("activate", "--key", str(machine.made.person)), ""),
+        (("key", "set", "dev"), DEV_KEY),
+        (("key", "set", "prod"), PROD_KEY),
+    ):
+        came = machine.gate(0, *words, stdin=stdin)
+        assert came.code == 0, came.err
+    return machine
+
+
 @pytest.fixture(scope="module")
 def machine(node_modules: Path) -> Iterator[Machine]:
     with stage(node_modules) as made, namespace(made.folder / "own") as inside, keeper_in(inside) as keeper:
         waiting(made.work / "waiting")
         hand_over(made)
-        machine = Machine(made, inside, keeper)
-        for words, stdin in (
-            (("activate", "--key", str(made.person)), ""),
-            (("key", "set", "dev"), DEV_KEY),
-            (("key", "set", "prod"), PROD_KEY),
-        ):
-            came = machine.gate(0, *words, stdin=stdin)
-            assert came.code == 0, came.err
-        yield machine
+        yield in_force(Machine(made, inside, keeper))
 
 
 @contextmanager
-def live(machine: Machine, uid: int = CALLER) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
-    """A call of `uid` that runs until it is ended, and what its child shows."""
-    words = machine.words(uid, *Project.command("convex", "run", "messages:list"), cwd=machine.made.work / "waiting")
+def live(machine: Machine, uid: int = CALLER, name: str = "waiting") -> Iterator[tuple[subprocess.Popen[str], Shown]]:
+    """A call of `uid` in the folder `name` that runs until it is ended, and what its child shows."""
+    words = machine.words(uid, *Project.command("convex", "run", "messages:list"), cwd=machine.made.work / name)
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
             assert process.stdout is not None
@@ -303,12 +310,14 @@ def use(shown: Mapping[str, str]) -> int:
         return connection.getresponse().status
 
 
+def genesis_of(machine: Machine) -> str:
+    """Hash of the first activation."""
+    lines = map(json.loads, machine.gate(0, "audit", "export").out.splitlines())
+    return next(str(line["hash"]) for line in lines if line["type"] == "bundle.activated")
+
+
 def test_production_wants_the_pinned_genesis(machine: Machine) -> None:
-    genesis = next(
-        json.loads(line)["hash"]
-        for line in machine.gate(0, "audit", "export").out.splitlines()
-        if json.loads(line)["type"] == "bundle.activated"
-    )
+    genesis = genesis_of(machine)
     expected = {
         None: "untrusted_keeper",
         "demo sha256:" + "0" * 64 + "\n": "untrusted_keeper",
@@ -372,3 +381,134 @@ def test_the_keepers_end_ends_the_run_of_another_user(machine: Machine) -> None:
         assert not Path(f"/proc/{shown['pid']}").exists()
         came = machine.gate(CALLER, "convex", "--version")
         assert (came.code, last(came)) == (74, "keeper_unavailable")
+
+
+@pytest.fixture(scope="module")
+def granting(node_modules: Path) -> Iterator[Machine]:
+    """A machine whose production can be granted: ada owns the agent and is a user of her own, lee approves."""
+    with stage(node_modules) as made, namespace(made.folder / "own") as inside, keeper_in(inside) as keeper:
+        work, key = made.work, made.folder / "lee"
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(key)]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        (work / "policies" / "production.yaml").write_text(POLICY)
+        config = (work / "gate.yaml").read_text()
+        people = f"human:ada: {{groups: [leads], uids: [{OWNER}]}}\n  human:lee: {{groups: [leads]}}\n"
+        (work / "gate.yaml").write_text(config.replace("human:ada: {groups: [leads]}\n", people))
+        with (work / "gate.signers").open("a") as signers:
+            signers.write(f"human:lee {key.with_suffix('.pub').read_text()}")
+        (waiting(work / "prod") / ".env.local").write_text(PROD_ENV)
+        hand_over(made)
+        os.chown(key, REVIEWER, REVIEWER)
+        # OpenSSH signs for nobody whom the system does not know.
+        known = f"echo 'lee:x:{REVIEWER}:{REVIEWER}::/:/bin/sh' >> /etc/passwd"
+        subprocess.run(["nsenter", "-t", str(inside), "-m", "sh", "-c", known], check=True)
+        machine = in_force(Machine(made, inside, keeper))
+        machine.trust(f"demo sha256:{genesis_of(machine)}\n")
+        yield machine
+
+
+ASKED = ("request", "--deployment", "prod", "--effect", "deployment:data:view", *Production.fields())
+
+
+def grant_by_text(machine: Machine) -> tuple[str, str]:
+    """Ids of a request of the agent's and of its grant: asked for by one user, signed by another, handed in by a third.
+
+    The texts travel; the reviewer's user never talks to the keeper.
+    """
+    came = machine.gate(CALLER, *ASKED)
+    assert came.code == 0, came.err
+    request = came.out.strip()
+    portable = machine.gate(CALLER, "show", request, "--portable").out
+    words = ("approve", "-", "--export", "--key", str(machine.made.folder / "lee"))
+    assert machine.gate(CALLER, *words, stdin=portable).code != 0
+    envelope = machine.gate(REVIEWER, *words, stdin=portable)
+    assert envelope.code == 0, envelope.err
+    came = machine.gate(OTHER, "accept", "-", stdin=envelope.out)
+    assert came.code == 0, came.err
+    return request, came.out.strip()
+
+
+def reached(machine: Machine) -> int:
+    """How often the agent's function was called on production."""
+    return sum("messages:list" in repr(request.body) for request in machine.made.prod.requests)
+
+
+def refusal(came: Came) -> str:
+    assert came.code != 0, came.out
+    return last(came)
+
+
+def test_a_grant_between_users_is_enforced_and_the_requesters_alone(granting: Machine) -> None:
+    request, grant = grant_by_text(granting)
+    folder = granting.made.work / "prod"
+    with live(granting, name="prod") as (_, shown):
+        assert use(shown) == 200
+        assert PROD_KEY not in json.dumps(shown)
+    decision = json.loads(granting.gate(CALLER, "--json", "explain", "convex", "data", cwd=folder).out)
+    assert (decision["enforcement"], decision["grant"], decision["verdict"]) == ("enforced", grant, "allow")
+    before = reached(granting)
+    call = ("convex", "run", "messages:list")
+    assert refusal(granting.gate(OTHER, *call, cwd=folder)) == "grant_required"
+    assert refusal(granting.gate(OTHER, "--grant", grant, *call, cwd=folder)) == "grant_ended"
+    assert refusal(granting.gate(OTHER, "drop", grant)) == "denied_by_rule"
+    assert refusal(granting.gate(OTHER, "revoke", grant, "--reason", "no need")) == "denied_by_rule"
+    assert refusal(granting.gate(OTHER, "--as", "human:ada", "revoke", grant, "--reason", "x")) == "denied_by_rule"
+    for hidden in (request, grant):
+        assert refusal(granting.gate(OTHER, "show", hidden)) == "usage"
+    assert (granting.gate(OTHER, "grants", "--all").out, granting.gate(OTHER, "requests", "--all").out) == ("", "")
+    assert reached(granting) == before
+    assert granting.gate(CALLER, "drop", grant).code == 0
+
+
+def test_a_request_is_cancelled_by_the_user_who_made_it(granting: Machine) -> None:
+    request = granting.gate(CALLER, *ASKED).out.strip()
+    assert refusal(granting.gate(OTHER, "cancel", request)) == "usage"
+    assert granting.gate(CALLER, "cancel", request).code == 0
+
+
+def test_the_owner_revokes_as_the_user_that_she_is(granting: Machine) -> None:
+    _, grant = grant_by_text(granting)
+    with live(granting, name="prod") as (process, shown):
+        assert use(shown) == 200
+        came = granting.gate(OWNER, "--as", "human:ada", "revoke", grant, "--reason", "not today")
+        assert came.code == 0, came.err
+        before = reached(granting)
+        assert use(shown) in (403, 560)
+        process.wait(timeout=10)
+        assert process.returncode == 76
+        assert reached(granting) == before
+    found = json.loads(granting.gate(OWNER, "--json", "show", grant).out)
+    assert (found["state"], found["why"]) == ("closed", "revoked")
+
+
+def test_a_door_that_its_own_user_kills_takes_the_access_with_it(granting: Machine) -> None:
+    _, grant = grant_by_text(granting)
+    with live(granting, name="prod") as (process, shown):
+        assert use(shown) == 200
+        assert granting.python(CALLER, f"import os; os.kill({process.pid}, 9)").code == 0
+        assert until(lambda: use(shown) in (403, 560), seconds=1)
+        before = reached(granting)
+        assert use(shown) in (403, 560)
+        assert reached(granting) == before
+        assert granting.python(CALLER, f"import os; os.kill({shown['pid']}, 9)").code == 0
+    assert granting.gate(CALLER, "drop", grant).code == 0
+
+
+_TRACE = """\
+import ctypes, sys
+libc, pid = ctypes.CDLL(None, use_errno=True), int(sys.argv[1])
+PTRACE_ATTACH, PTRACE_SEIZE = 16, 0x4206
+for way in (PTRACE_ATTACH, PTRACE_SEIZE):
+    print(libc.ptrace(way, pid, None, None))
+"""
+
+
+def test_no_grant_lets_its_holder_look_into_the_keeper(granting: Machine) -> None:
+    """Neither its memory, nor its folder, nor the marks of what was cut."""
+    _, grant = grant_by_text(granting)
+    assert granting.gate(CALLER, "drop", grant).code == 0
+    assert granting.python(CALLER, _TRACE, str(granting.keeper)).out == "-1\n-1\n"
+    for path in ("", "/demo", "/demo/ledger.db", "/demo/barred", "/demo/keys/prod"):
+        assert granting.run(0, "test", "-e", f"/var/lib/gate{path}").code == 0
+        assert granting.run(CALLER, "ls", f"/var/lib/gate{path}/").code != 0
+        assert granting.run(CALLER, "cat", f"/var/lib/gate{path}").code != 0
