@@ -90,15 +90,18 @@ class Ledger:
         if self.latched is not None:
             self._loop.call_soon_threadsafe(callback, self.latched)
 
-    async def append(self, kind: str, body: Mapping[str, Any], *, subject: str | None = None) -> Entry:
+    async def append(
+        self, kind: str, body: Mapping[str, Any], *, subject: str | None = None, decided_ms: int | None = None
+    ) -> Entry:
         """Append an event of type `kind`; it is on disk on return.
 
-        seq, time and type are added to `body`; `subject` is what it is found by (`chain.subject_of`). Raises
+        seq, time and type are added to `body`; `subject` is what it is found by (`chain.subject_of`). `decided_ms`: the
+        wall clock by which it was decided: where the clock was set since then, it is not recorded. Raises
         ValueError when the body has no canonical form, and LedgerError: `clock_backwards` wrote nothing and leaves the
         ledger open, any other latches it.
         """
         future: asyncio.Future[Entry] = self._loop.create_future()
-        waiting = draft(kind, body, subject), future
+        waiting = draft(kind, body, subject, decided_ms), future
         self._insist_open()
         self._queue.append(waiting)
         if self._drainer is None or self._drainer.done():

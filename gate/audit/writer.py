@@ -5,7 +5,7 @@ Knows nothing of callers that wait; `ledger.py` gathers the batches.
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,19 +32,25 @@ _ABOUT_THE_PLACE = frozenset(
         sqlite3.SQLITE_PROTOCOL,
     }
 )
+# Between the ledger's deadline and what readers take as the time from a decision to its record (gate/grant/event.py).
+_STEPPED_MS = 8_000
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An event before it has a place: its members as canonical JSON, so that nothing can change or fail later."""
+    """An event before it has a place: its members as canonical JSON, so that nothing can change or fail later.
+
+    `decided_ms`: the wall clock by which it was decided, where its own time has to be about the same.
+    """
 
     type: str
     members: Mapping[str, str]
     subject: str | None
     runs: bool
+    decided_ms: int | None = None
 
 
-def draft(kind: str, body: Mapping[str, Any], subject: str | None = None) -> Draft:
+def draft(kind: str, body: Mapping[str, Any], subject: str | None = None, decided_ms: int | None = None) -> Draft:
     """Make a draft of an event of type `kind`; the ledger's own seq, time and type win over members of those names.
 
     A `subject` that the body does not name goes into it. Raises ValueError when the body has no canonical form.
@@ -52,7 +58,7 @@ def draft(kind: str, body: Mapping[str, Any], subject: str | None = None) -> Dra
     members = dict(body)
     if subject is not None and chain.subject_of(members) != subject:
         members["subject"] = subject
-    return Draft(kind, canonical.members(members), chain.subject_of(members), chain.runs(kind, members))
+    return Draft(kind, canonical.members(members), chain.subject_of(members), chain.runs(kind, members), decided_ms)
 
 
 @dataclass(slots=True)
@@ -79,7 +85,7 @@ class Writer:
         changed = self.marks.changed()
         if changed is not None:
             raise refused("ledger_tampered", changed)
-        rows = self._linked(batch, self._time())
+        rows = self._linked(batch, self._time(item.decided_ms for item in batch))
         try:
             self._write(rows)
             self.marks.note()
@@ -100,9 +106,13 @@ class Writer:
         sqlite.insert(self.connection, rows)
         self.connection.execute("COMMIT")
 
-    def _time(self) -> str:
+    def _time(self, decided: Iterable[int | None]) -> str:
         """The time of a batch: now, or the last event's where the clock is a little behind it."""
         now = self.now()
+        if any(ms is not None and abs(now - ms) > _STEPPED_MS for ms in decided):
+            raise LedgerError(
+                "clock_backwards", "the clock was set meanwhile; nothing was recorded", remedy="Call again."
+            )
         behind = chain.milliseconds(self.time) - now if self.time else 0
         if behind > _TOLERANCE_MS:
             raise LedgerError(

@@ -116,11 +116,12 @@ def approve(options: Options, id_: str, *, key: Path, ttl: int | None, effects: 
 
 
 @click.command(epilog="Example: gate accept - < approval.txt")
-@click.argument("source", metavar="-", type=click.Choice(["-"]))
+@click.argument("source", metavar="-")
 @click.pass_obj
 def accept(options: Options, source: str) -> None:
     """Hand in an approval that was made elsewhere, read from stdin. Anybody may: the signature counts."""
-    del source
+    if source != "-":
+        raise GateError("usage", "the approval is read from stdin", remedy="Pipe it in: `gate accept - < FILE`.")
     _hand_in(options, *split(_stdin()))
 
 

@@ -24,8 +24,14 @@ _SECONDS = {"h": 3600, "m": 60}
 _LOUD = {
     "deployment:data:write": "CHANGES DATA",
     "deployment:backups:import": "REPLACES WHOLE TABLES",
+    "deployment:backups:delete": "DELETES BACKUPS",
+    "deployment:backups:download": "TAKES A COPY OF ALL DATA",
+    "deployment:env:view": "SHOWS ENVIRONMENT VARIABLES, secrets among them",
     "deployment:env:write": "CHANGES ENVIRONMENT VARIABLES",
     "deployment:functions:actAsUser": "ACTS AS ANY USER of the application",
+    "deployment:functions:runInternalActions": "RUNS INTERNAL FUNCTIONS, which ask nobody for their rights",
+    "deployment:functions:runInternalMutations": "RUNS INTERNAL FUNCTIONS, which ask nobody for their rights",
+    "deployment:functions:runInternalQueries": "RUNS INTERNAL FUNCTIONS, which ask nobody for their rights",
     "deployment:deploy": "REPLACES THE CODE, which outlives the grant",
     "deployment:token:create": "MAKES A KEY, which outlives the grant",
 }
@@ -39,9 +45,9 @@ def request_screen(request: Mapping[str, Any], *, received: bool = False) -> str
     `received`: it came as a text that was handed on, which says nothing about what has become of it.
     """
     head = f"request {word(request['id'])}, " + (
-        "as handed on: hold to its origin, the class is not signed" if received else _fate(request)
+        "as handed on: hold to its origin, which is what is signed" if received else _fate(request)
     )
-    rows = [*_request_rows(request), *(() if received else _record_rows(request))]
+    rows = [*_request_rows(request, received), *(() if received else _record_rows(request))]
     return _screen(head, rows, [*_request_warnings(request), *_approval_warnings(request)], request["claims"])
 
 
@@ -104,9 +110,10 @@ def _fate(request: Mapping[str, Any]) -> str:
     return f"{word(request['state'])} ({word(request['enforcement'])})"
 
 
-def _request_rows(request: Mapping[str, Any]) -> Iterator[_Row]:
+def _request_rows(request: Mapping[str, Any], received: bool) -> Iterator[_Row]:
     cls = request["class"]
-    yield "deployment", f"{word(request['deployment'])}, {'NOT REGISTERED' if cls is None else f'class {word(cls)}'}"
+    known = "NOT REGISTERED" if cls is None else f"class {word(cls)}"
+    yield "deployment", f"{word(request['deployment'])}" + ("" if received else f", {known}")
     yield from _access_rows(request)
     yield "for", f"{_span(request['ttl_seconds'])} from first use{_not_before(request)}"
     yield "uses", _uses(request["max_uses"])

@@ -204,7 +204,7 @@ def _insist_on_scope(given: Given, request: Request) -> None:
 def _insist_on_standing(approval: Approval, request: Request, bundle: Bundle, needs: Needs) -> None:
     """Hold that the signature counts for some block; else say what stands in the way, the gravest first."""
     blocks = needs.approvals or (ANYBODY,)
-    if all(approval.signer in _out(request, block) for block in blocks):
+    if all(approval.signer in _out(request, block, bundle) for block in blocks):
         raise _self_approval(approval.signer)
     fitting = [block for block in blocks if _is_asked(approval.signer, block, request, bundle)]
     if not fitting:
@@ -229,18 +229,17 @@ def _counts(approval: Approval, block: Approvals, request: Request, bundle: Bund
 
 def _is_asked(person: str, block: Approvals, request: Request, bundle: Bundle) -> bool:
     listed = bundle.document.principals.get(person)
-    if listed is None or person in _out(request, block):
+    if listed is None or person in _out(request, block, bundle):
         return False
     ids = (person, *(GROUP + group for group in listed.groups))
     return any(matches(item, id_) for item in block.from_ for id_ in ids)
 
 
-def _out(request: Request, block: Approvals) -> frozenset[str]:
-    return _always_out(request) | ({request.owner} if "owner" in block.not_ else frozenset())
-
-
-def _always_out(request: Request) -> frozenset[str]:
-    return frozenset({request.requester, *request.excluded})
+def _out(request: Request, block: Approvals, bundle: Bundle) -> frozenset[str]:
+    """Who is behind the request: as it says, and as `bundle` maps its system user, which may be a later one."""
+    now = (name for name, listed in bundle.document.principals.items() if request.uid in listed.uids)
+    owner = {request.owner} if "owner" in block.not_ else set()
+    return frozenset({request.requester, *request.excluded, *now, *owner})
 
 
 def _self_approval(person: str) -> GateError:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from gate.audit.canonical import LARGEST_INTEGER
 from gate.intent.effects import EFFECTS
 from gate.intent.intent import DIMENSIONS
 
@@ -138,4 +139,4 @@ def _is_set(names: object) -> bool:
 
 
 def _is_count(number: object) -> bool:
-    return type(number) is int and number > 0
+    return type(number) is int and 0 < number <= LARGEST_INTEGER

@@ -52,20 +52,21 @@ class Desk:
         async with self._lock:
             yield Turn(self, self.now())
 
-    async def take(self, event: Event) -> Entry:
+    async def take(self, event: Event, decided_ms: int) -> Entry:
         """Put `event` on record, then in the book: both or neither, also when the caller is cancelled meanwhile.
 
+        `decided_ms`: the wall clock that it was decided by.
         To be called inside a `turn` only. Raises LedgerError.
         """
-        taking = asyncio.ensure_future(self._take(event))
+        taking = asyncio.ensure_future(self._take(event, decided_ms))
         try:
             return await asyncio.shield(taking)
         except asyncio.CancelledError:
             await asyncio.wait({taking})
             raise
 
-    async def _take(self, event: Event) -> Entry:
-        entry = await self.ledger.append(event.type, event.body, subject=event.subject)
+    async def _take(self, event: Event, decided_ms: int) -> Entry:
+        entry = await self.ledger.append(event.type, event.body, subject=event.subject, decided_ms=decided_ms)
         self.book.apply(entry)
         self.confirmed_ms = world.boot_ms()
         changed, self._changed = self._changed, asyncio.Event()
@@ -112,7 +113,7 @@ class Turn:
 
     async def take(self, event: Event) -> Entry:
         """Put `event` on record and in the book. Raises LedgerError."""
-        return await self.desk.take(event)
+        return await self.desk.take(event, self.now.wall_ms)
 
 
 def open_desk(ledger: Ledger) -> Desk:

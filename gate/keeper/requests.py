@@ -10,7 +10,7 @@ from gate import world
 from gate.config.bundle import Bundle
 from gate.errors import GateError
 from gate.grant import filing
-from gate.grant.approval import ANYBODY
+from gate.grant.approval import ANYBODY, insist_on_pending
 from gate.grant.request import PENDING, Request, capped, mapped
 from gate.grant.rules import needs_of
 from gate.grant.scope import Ask, limits
@@ -26,6 +26,8 @@ from gate.policy.verdict import Needs
 
 _LONGEST_WAIT = 30
 _MOST_LISTED = 500
+# Where the rules set no bound: nobody remembers what a longer grant was for.
+_LONGEST_SECONDS = 30 * 86_400
 
 
 async def file(project: Project, session: Session, message: Message) -> None:
@@ -47,8 +49,14 @@ def _drafted(project: Project, session: Session, message: Message) -> Request:
     ask, claimed, decision = _asked(project, session, message, bundle)
     caller = project.caller(claimed, session.peer)
     needs = needs_of(ask, caller.id, bundle, project.active.rules)
-    if not needs.grant:
+    if needs == Needs():
         raise GateError("change_control", "this needs no grant", remedy="Just call it.")
+    if not needs.grant:
+        raise GateError(
+            "change_control",
+            "the rules have needs for this and leave it to no grant",
+            remedy="Let a root put `grant: true` beside them.",
+        )
     return replace(_request(message, caller, capped(ask, needs), bundle, needs), decision=decision)
 
 
@@ -135,19 +143,22 @@ def _ask(
         dimension: None if some is None else tuple(sorted(set(some))) for dimension, some in resources.items()
     }
     uses = None if message.get("max_uses") is None else members.number(message, "max_uses", 0)
+    ttl = members.number(message, "ttl_seconds", 0)
+    if ttl > _LONGEST_SECONDS:
+        raise GateError("change_control", "no grant lasts longer than 30 days", remedy="Ask for less time: `--ttl 1h`.")
     try:
         return Ask(
             deployment,
             origin,
             tuple(sorted(set(effects))),
-            members.number(message, "ttl_seconds", 0),
+            ttl,
             **names,
             max_uses=uses,
         )
     except ValueError as error:
         raise GateError(
             "change_control",
-            "how long, or for what, is missing",
+            "how long, or for what, is missing, or a number is out of range",
             remedy="Give `--ttl`, such as 30m, and at least one `--effect`.",
         ) from error
 
@@ -191,6 +202,7 @@ async def show(project: Project, session: Session, message: Message) -> None:
 async def portable(project: Project, session: Session, message: Message) -> None:
     """What a reviewer needs on another machine to look at a request and sign."""
     bundle, request = project.bundle(), _seen(project, session, members.text(message, "id"))
+    insist_on_pending(request, world.now_ms())
     entry = bundle.document.deployments.get(request.ask.deployment)
     members_ = {
         "gate": 1,

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import logging
 import os
 import signal
 import sys
@@ -28,6 +29,8 @@ def keep(root: str, *, ready_fd: int | None, idle_seconds: float) -> int:
     if held is None:
         return 0
     _guard_memory()
+    # Doors that leave in the middle of an answer are no news.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     asyncio.run(_serve(root, ready_fd, idle_seconds))
     os.close(held)
     return 0

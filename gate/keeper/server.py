@@ -131,7 +131,9 @@ class Server:
         session = Session(peer_of(writer.get_extra_info("socket")), reader, writer)
         self._sessions[session.peer.uid] += 1
         try:
-            await self._converse(session)
+            # Cancelled when the keeper ends: asyncio would log that as if nobody had meant it.
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._converse(session)
         finally:
             self._sessions[session.peer.uid] -= 1
             self._tasks.discard(task)

@@ -184,6 +184,18 @@ async def test_an_hour_forward_holds_until_time_has_caught_up(tmp_path: Path) ->
     await ledger.close()
 
 
+async def test_a_clock_that_is_set_between_decision_and_record(tmp_path: Path) -> None:
+    """Its readers would not take the event: nothing is written, and the ledger goes on."""
+    clock = Clock()
+    ledger = await Ledger.open(tmp_path / "ledger.db", now=clock)
+    for decided_ms in (clock.ms - 8001, clock.ms + 8001):
+        refused = await refusal(lambda decided_ms=decided_ms: ledger.append("note", {}, decided_ms=decided_ms))  # type: ignore[misc]
+        assert refused.code == "clock_backwards"
+    assert (ledger.latched, ledger.size) == (None, 1)
+    assert (await ledger.append("note", {}, decided_ms=clock.ms - 8000)).seq == 2
+    await ledger.close()
+
+
 async def test_a_commit_is_synced(tmp_path: Path) -> None:
     """SQLite syncs its log before a commit returns; no crash test tells these settings from weaker ones."""
     ledger = await Ledger.open(tmp_path / "ledger.db")

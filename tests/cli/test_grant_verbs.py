@@ -232,7 +232,7 @@ async def test_revoking_wants_the_requester_or_a_signature(gate: Gate) -> None:
     for uses in ("1", "2"):
         asked = await requested(gate, "--max-uses", uses)
         grants.append((await gate("approve", asked, "--key", "../lee")).out.strip())
-    assert [line.split()[0] for line in (await gate("grants")).out.splitlines()] == sorted(grants)
+    assert [line.split()[0] for line in (await gate("grants")).out.splitlines()] == grants
     words = ("--reason", "wrong table")
     ran = await gate("--as", "agent:claude", "revoke", grants[0], *words)
     assert (ran.code, code(ran)) == (77, "denied_by_rule")
@@ -366,8 +366,7 @@ def test_the_screen_of_a_text_shows_what_it_holds() -> None:
     assert "  !! CHANGES DATA" in shown
     assert "https://x.example" in shown
     assert f"1m from first use, not before {world.iso(NOW)}" in shown
-    assert "class prod" in shown
-    assert "NOT REGISTERED" in drafted({**portable(), "class": None}).screen
+    assert "class prod" not in shown
 
 
 @pytest.mark.parametrize(

@@ -336,7 +336,7 @@ def test_a_state_that_was_made_anew_is_another_history_and_has_no_key(granting: 
     assert (found.code, "finding" in found.out) == (1, True), found.out
     assert granting.json("whoami")["bundle"]["signers"] == ["human:lee"]
     doctor = json.loads(granting.gate("--json", "doctor").out)
-    assert any("pinned in the state folder only" in note for note in doctor["notes"])
+    assert any("pinned in the state folder" in note for note in doctor["notes"])
     assert any(finding.startswith("deployment prod: ") for finding in doctor["findings"])
     assert granting.refused("show", grant) == "usage"
     # In a history of its own the agent's key counts as anybody's: without the key of production it opens nothing.
