@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from granted_kit import ADA, HOUR, ORIGIN, Office, office, touch_key
+from granted_kit import ADA, DEV, HOUR, LOCAL, ORIGIN, WRITES, Office, office, touch_key
+from granted_stories import WRITE, intent, said
 
+from gate.config.bundle import load_bundle
 from gate.grant import filing, using
 from gate.grant.event import Event
 from gate.grant.grant import Grant
@@ -215,8 +217,206 @@ def used(grant: Grant, decision: str, number: int, o: Office) -> Event:
 
 
 def wrote(grant: Grant, decision: str, number: int, o: Office) -> Event:
-    what = {"place": "POST /api/function", "function": None, "component": None, "sha256": "0" * 64}
+    what = {"place": "POST /api/function", "function": "messages:send", "component": None, "sha256": "0" * 64}
     return Event("grant.write", grant.id, {**used(grant, decision, number, o).body, **what})
+
+
+def wrote_else(effects: tuple[str, ...] = WRITES, /, decided: dict[str, Any] | None = None, **what: Any) -> Attack:
+    """A write that the run which it is charged to was not let through for."""
+
+    def attack() -> Office:
+        o = Office()
+        grant = o.granted(ask=Ask("prod", ORIGIN, effects, 1800))
+        decision = o.run(grant, effects, **({} if decided is None else {"intent": decided}))
+        event = wrote(grant, decision, 1, o)
+        o.forge(Event(event.type, event.subject, {**event.body, **what}))
+        return o
+
+    return attack
+
+
+def decided_else(limits: dict[str, tuple[str, ...]], decided: dict[str, Any]) -> Attack:
+    """A run of something that the grant does not name."""
+
+    def attack() -> Office:
+        o = Office()
+        effects = ("deployment:data:view", "deployment:env:write")
+        grant = o.granted(ask=Ask("prod", ORIGIN, effects, 1800, **limits))  # type: ignore[arg-type]
+        body = o.decision(grant.id, intent=decided)
+        o.forge(Event("decision", body["id"], body))
+        # What would be charged to it is not on record either.
+        o.forge(used(grant, body["id"], 1, o))
+        return o
+
+    return attack
+
+
+def let_through(**changes: Any) -> Attack:
+    """A run that takes no grant, or seems to."""
+
+    def attack() -> Office:
+        o = Office()
+        body = o.decision(None, **changes)
+        o.forge(Event("decision", body["id"], body))
+        return o
+
+    return attack
+
+
+def refused_but_run(o: Office, grant: Grant, _: str) -> None:
+    refused: tuple[dict[str, Any], ...] = ({"verdict": "deny"}, {"verdict": "grant_required"}, {"id": "dec-other"})
+    for changes in refused:
+        body = o.decision(grant.id, **changes)
+        o.forge(Event("decision", body["id"], body))
+
+
+def without_an_object() -> Office:
+    o = Office()
+    shapes: tuple[dict[str, Any], ...] = ({}, {"object": None}, {"object": {}})
+    for number, members in enumerate(shapes):
+        o.forge(Event("decision", f"dec-{number}", {"id": f"dec-{number}", "runs": True, **members}))
+    return o
+
+
+def former_rules() -> Office:
+    """A run by a bundle that was superseded long before, and by one that is not in force yet."""
+    o = Office()
+    late, soon = o.decision(None, target=said(DEV)), office(note="2")
+    early = o.decision(None, target=said(DEV), bundle=soon.digest)
+    o.forge(Event("decision", early["id"], early))
+    o.activate(soon, {"human:ada": ADA})
+    o.now_ms += 61_000
+    o.forge(Event("decision", late["id"], late))
+    return o
+
+
+def after_the_outcome(o: Office, grant: Grant, decision: str) -> None:
+    o.add("outcome", o.outcome(decision))
+    o.forge(wrote(grant, decision, 1, o))
+    o.forge(used(grant, decision, 2, o))
+
+
+def counted(*writes: Any) -> Attack:
+    """Runs under a grant that wrote once, on record, and say that they wrote as often."""
+
+    def attack() -> Office:
+        o = Office()
+        grant = o.granted(ask=Ask("prod", ORIGIN, WRITES, 1800))
+        for count in writes:
+            decision = o.run(grant)
+            o.put(o.writing(grant, decision, o.book.grant(grant.id).used))
+            body = o.outcome(decision, 1)
+            o.forge(Event("outcome", decision, {**body, "counts": {**body["counts"], "writes": count}}))
+            # A run has ended, whatever its outcome says.
+            o.forge(wrote(grant, decision, o.book.grant(grant.id).used, o))
+        decision = o.run(grant)
+        o.forge(Event("outcome", decision, {**o.outcome(decision), "counts": None}))
+        return o
+
+    return attack
+
+
+def closed_in(*latencies: Any) -> Attack:
+    """A cut that took no time that it can have taken."""
+
+    def attack() -> Office:
+        o = Office()
+        grant = o.granted()
+        o.put(using.end(o.book, grant.id, "revoked"))
+        o.put(using.closing(grant.id))
+        for latency in latencies:
+            o.forge(using.closed(grant.id, latency))
+        o.forge(using.cut_failed(grant.id, 7))  # type: ignore[arg-type]
+        return o
+
+    return attack
+
+
+def ended_untruly(o: Office, grant: Grant, _: str) -> None:
+    """Uses are left, time is left, and no other bundle came in force."""
+    o.now_ms += 1_700_000
+    for why in ("exhausted", "expired", "bundle_changed"):
+        o.forge(using.end(o.book, grant.id, why))
+
+
+def unused_in_time() -> Office:
+    """Nobody has used it; it waits for eight hours."""
+    o = Office()
+    grant = o.granted()
+    o.now_ms += 8 * HOUR + 1_700_000
+    o.forge(using.end(o.book, grant.id, "expired"))
+    return o
+
+
+def bundle_before() -> Office:
+    """The bundle that it was asked and approved under followed on another one, just now."""
+    o = Office(office(count=2))
+    o.activate(office(), {"human:ada": ADA})
+    o.forge(using.end(o.book, o.granted().id, "bundle_changed"))
+    return o
+
+
+def mapped_approver() -> Office:
+    """By the bundle in force the approver is the requesting system user: denied, and no part of a grant."""
+    o = Office(office(count=2))
+    request = o.ask()
+    o.activate(office(user="lee"), {"human:ada": ADA})
+    o.forge(o.approval(request, nonce="n"))
+    o.forge(made("grt-1", request, request.ask, "n"))
+    return o
+
+
+def mapped_later() -> Office:
+    """The approval was taken before that bundle: the grant is made by it no more."""
+    o = Office(office(count=2))
+    request = o.ask()
+    o.approve(request, nonce="n")
+    o.activate(office(count=2, user="lee"), {"human:ada": ADA})
+    o.approve(request, "human:kim", nonce="m")
+    o.forge(made("grt-1", request, request.ask, "n", "m"))
+    return o
+
+
+def fell_untruly() -> Office:
+    """Another bundle came in force, under which it stands as before."""
+    o = Office()
+    grant = o.granted()
+    o.activate(office(note="2"), {"human:ada": ADA})
+    o.forge(using.end(o.book, grant.id, "bundle_changed"))
+    return o
+
+
+def run_of_the_fallen() -> Office:
+    """The grant fell with the bundle in force."""
+    o = Office()
+    grant = o.granted()
+    o.activate(office(count=2), {"human:ada": ADA})
+    body = o.decision(grant.id)
+    o.forge(Event("decision", body["id"], body))
+    return o
+
+
+def run_against_the_rules() -> Office:
+    """A grant gives no leave to what a later bundle denies, nor to what nobody is asked about."""
+    o = Office()
+    grant = o.granted()
+    for effects in ((), ("deployment:data:view",)):
+        if effects:
+            files = {**o.bundle.files, "policies/default.yaml": _NOTHING}
+            o.activate(load_bundle(files), {"human:ada": ADA})
+        body = o.decision(grant.id, effects)
+        o.forge(Event("decision", body["id"], body))
+    return o
+
+
+_NOTHING = b"""\
+policy: 1
+name: default
+rules:
+  - id: enough
+    deny: {effects: ["deployment:*"]}
+    because: It was enough.
+"""
 
 
 def after_the_end(event: Callable[[Grant, str, int, Office], Event], number: int) -> Attack:
@@ -402,6 +602,7 @@ def open_closing() -> Office:
     return o
 
 
+_F = {"function": "f", "component": "b"}
 ATTACKS: dict[str, Attack] = {
     "approval by a stranger": approval(lambda _, __: {"key": touch_key("mallory")}),
     "approval by one who is not asked": approval(lambda _, __: {}, "human:eve"),
@@ -470,6 +671,54 @@ ATTACKS: dict[str, Attack] = {
     "sixth request": sixth,
     "events of no shape": shapeless,
     "open closing": open_closing,
+    "run that was refused": running(refused_but_run),
+    "run that was refused, without a grant": let_through(verdict="deny", target=said(DEV)),
+    "run of no object": without_an_object,
+    "run under another bundle": former_rules,
+    "run under no bundle": let_through(bundle=None),
+    "run of another function": decided_else(
+        {"functions": ("messages:list",)}, intent("run", *VIEW, functions=["messages:send"], tables=None)
+    ),
+    "run of more functions": decided_else(
+        {"functions": ("messages:list",)}, intent("run", *VIEW, functions=["messages:list", "messages:send"])
+    ),
+    "run of any function": decided_else({"functions": ("messages:list",)}, intent("run", *VIEW, functions=None)),
+    "run of no function": decided_else({"functions": ("messages:list",)}, intent("data", *VIEW, tables=["messages"])),
+    "run on another table": decided_else({"tables": ("messages",)}, intent("data", *VIEW, tables=["users"])),
+    "run on every table": decided_else({"tables": ("messages",)}, intent("run", *VIEW, functions=["a:b"], tables=None)),
+    "run on a table where there is none": decided_else({"tables": ()}, intent("data", *VIEW, tables=["users"])),
+    "run on another variable": decided_else(
+        {"variables": ("MODE",)}, intent("env set", "deployment:env:write", variables=["KEY"])
+    ),
+    "run in another component": decided_else({"components": ("a",)}, intent("data", *VIEW, components=["b"])),
+    "write by a grant of reading": wrote_else(VIEW),
+    "write by a run that reads": wrote_else(WRITES, intent("run", *VIEW, functions=["messages:send"], tables=None)),
+    "write by a run of another command": wrote_else(WRITES, intent("import", WRITE, tables=["messages"])),
+    "write of another function": wrote_else(function="users:wipe"),
+    "write of no function": wrote_else(function=None),
+    "write of a helper that writes": wrote_else(function="_system/frontend/clearTablePage:default"),
+    "write in a component": wrote_else(component="shop"),
+    "write in another component": wrote_else(WRITES, intent("run", *WRITES, components=["a"], functions=["f"]), **_F),
+    "write outside of its component": wrote_else(
+        WRITES, intent("run", *WRITES, components=["a"], functions=["f:g"]), function="f:g"
+    ),
+    "write of variables": wrote_else(place="POST /api/update_environment_variables", function=None),
+    "write of a function as of variables": wrote_else(
+        ("deployment:env:write",),
+        intent("env set", "deployment:env:write", variables=["MODE"]),
+        place="POST /api/update_environment_variables",
+    ),
+    "write of an import": wrote_else(place="POST /api/perform_import", function=None),
+    "write nowhere": wrote_else(place="POST /api/wipe"),
+    "write at no place": wrote_else(place=None),
+    "use after the outcome": running(after_the_outcome, max_uses=5),
+    "more writes than on record": counted(2, 99, -1, True, "1", None),
+    "cut in no time": closed_in(-5, "12", None, True, 10**15, 10 * DAY_MS + HOUR),
+    "ends that had not come": running(ended_untruly, max_uses=5),
+    "expired unused": unused_in_time,
+    "fallen with a bundle before it": bundle_before,
+    "approval by the requesting user": mapped_approver,
+    "approval by who is the requesting user now": mapped_later,
 }
 # Found only by who evaluates the policies: docs/verify/gate_verify.py says that it does not.
 RULES: dict[str, Attack] = {
@@ -477,4 +726,19 @@ RULES: dict[str, Attack] = {
     "needs raised": request(lambda o: {"needs": replace(o.needs(o.draft().ask), reason_min=13)}),
     "request out of reach": request(lambda _: {"ask": Ask("prod", ORIGIN, ("deployment:env:view",), 60)}),
     "request of another ticket": request(lambda _: {"ticket": "please"}),
+    "run without a grant": let_through(),
+    "run on an unknown deployment": let_through(target={**said(DEV), "deployment": "other"}),
+    "run on production under another name": let_through(target={**said(DEV), "url": ORIGIN}),
+    "run on production that is called local": let_through(target={**said(LOCAL), "url": ORIGIN}),
+    "run of another class": let_through(target={**said(DEV), "class": "local"}),
+    "run of effects that no rule allows": let_through(intent=intent("login", "account:login"), target=None),
+    "run by a person unproven": let_through(
+        target=said(DEV), principal={"id": "human:kim", "proof": "peer", "owner": "human:kim"}
+    ),
+    "run of another owner": let_through(
+        target=said(DEV), principal={"id": "agent:codex", "proof": "claimed", "owner": "human:kim"}
+    ),
+    "run of the fallen": run_of_the_fallen,
+    "run against the rules": run_against_the_rules,
+    "fallen without a cause": fell_untruly,
 }

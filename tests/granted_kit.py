@@ -30,6 +30,8 @@ from gate.target.target import Target
 
 ORIGIN = "https://proud-lynx-456.convex.cloud"
 PROD = Target("prod", "prod", "proud-lynx-456", ORIGIN, "prod", "--prod")
+DEV = Target("dev", "dev", "happy-otter-123", "https://happy-otter-123.convex.cloud", "dev", "CONVEX_DEPLOYMENT")
+LOCAL = Target("local", "local", "local-acme", None, None, "CONVEX_DEPLOYMENT")
 WRITES = ("deployment:data:view", "deployment:data:write")
 CODEX = Caller("agent:codex", "claimed", "human:ada", frozenset(), 1000)
 HOUR = 3_600_000
@@ -42,6 +44,7 @@ signers: gate.signers
 roots: [human:ada]
 policies: [policies/default.yaml]
 deployments:
+  dev: {class: dev, name: happy-otter-123, url: "https://happy-otter-123.convex.cloud", custody: dev}
   prod: {class: prod, name: proud-lynx-456, url: "https://proud-lynx-456.convex.cloud", custody: prod}
 principals:
   agent:codex: {owner: human:ada}
@@ -54,6 +57,7 @@ principals:
       - guests
   human:eve: {groups: [guests]}
 custody:
+  dev: {file: keys/dev}
   prod: {file: keys/prod}
 """
 _POLICY = """\
@@ -61,8 +65,14 @@ policy: 1
 name: default
 rules:
   - id: prod-use
-    allow: {principals: ["agent:*"], classes: [prod], effects: ["deployment:data:*"]}
+    allow:
+      principals: ["agent:*"]
+      classes: [prod]
+      effects: ["deployment:data:*", "deployment:env:write", "deployment:backups:import"]
     because: Agents may ask.
+  - id: own
+    allow: {classes: [dev, local], effects: ["deployment:*"]}
+    because: Work on a deployment of your own is free.
   - id: prod-under-grant
     require: {classes: [prod]}
     needs:
@@ -86,22 +96,32 @@ def touch_key(name: str) -> SoftwareKey:
 def office(
     count: int = 1,
     signers: tuple[str, ...] = ("lee", "kim", "eve"),
+    *,
     note: str = "",
     limits: str = "",
     people: str = "",
+    user: str = "ada",
 ) -> Bundle:
     """A bundle in which ada may activate, and `count` of the leads give production to agents, by touch.
 
-    `limits`: options of every line of its signers file but ada's. `people`: more lines under principals.
+    `limits`: options of every line of its signers file but ada's. `people`: more lines under principals. `user`: who
+    is system user 1000, ada or lee.
     """
     lines = [f"human:ada {ADA.public}\n", *(f"human:{name} {limits} {touch_key(name).public}\n" for name in signers)]
     return load_bundle(
         {
-            "gate.yaml": _GATE_YAML.replace("custody:\n", f"{people}custody:\n").encode() + f"# {note}\n".encode(),
+            "gate.yaml": _gate_yaml(people, user).encode() + f"# {note}\n".encode(),
             "gate.signers": "".join(lines).encode(),
             "policies/default.yaml": _POLICY.replace("COUNT", str(count)).encode(),
         }
     )
+
+
+def _gate_yaml(people: str, user: str) -> str:
+    text = _GATE_YAML.replace("\ncustody:\n", f"\n{people}custody:\n")
+    if user == "lee":
+        text = text.replace(", uids: [1000]", "").replace("human:lee:\n", "human:lee:\n    uids: [1000]\n")
+    return text
 
 
 class Office(History):
@@ -267,7 +287,8 @@ class Office(History):
 
     def decision(self, grant: str | None, effects: tuple[str, ...] = WRITES, **changes: Any) -> dict[str, Any]:
         """Body of the decision that lets `run messages:send` through under `grant`."""
-        intent = Intent("run", effects, {"functions": ("messages:send",)}, Selection(), "own", ())
+        names = {"functions": ("messages:send",), "tables": None}
+        intent = Intent("run", effects, names, Selection(), "own", (), function="messages:send")
         decided = Decision(
             id=self.new("dec"),
             time=world.iso(self.moment.wall_ms),
@@ -291,24 +312,31 @@ class Office(History):
         object_ = {**decided.to_json(), **changes}
         return {"id": decided.id, "object": object_, "runs": True, "uid": 1000, "keeper": keeper}
 
-    def decide(self, grant: Grant) -> str:
+    def decide(self, grant: Grant, effects: tuple[str, ...] = WRITES, **changes: Any) -> str:
         """Let a run through under `grant`."""
-        body = self.decision(grant.id)
+        body = self.decision(grant.id, effects, **changes)
         self.add("decision", body)
         return str(body["id"])
 
-    def run(self, grant: Grant) -> str:
+    def run(self, grant: Grant, effects: tuple[str, ...] = WRITES, **changes: Any) -> str:
         """Let a run through under `grant`, charged."""
-        body = {"id": self.decide(grant)}
-        self.put(using.charge(self.book, grant.id, body["id"], now=self.moment))
-        return body["id"]
+        decision = self.decide(grant, effects, **changes)
+        self.put(using.charge(self.book, grant.id, decision, now=self.moment))
+        return decision
 
-    def writing(self, grant: Grant, decision: str, number: int | None) -> Event:
+    def writing(self, grant: Grant, decision: str, number: int | None, **changes: Any) -> Event:
         """The event of a write that use `number` pays for (None: one more)."""
-        what = {"place": "POST /api/function", "function": "messages:send", "component": None, "sha256": "ab" * 32}
+        send = {"place": "POST /api/function", "function": "messages:send", "component": None, "sha256": "ab" * 32}
+        what = {**send, **changes}
         return using.write(self.book, grant.id, decision, number, what, now=self.moment)
 
-    def ended(self, grant: Grant, why: str = "expired") -> None:
+    def outcome(self, decision: str, writes: int = 0) -> dict[str, Any]:
+        """Body of the outcome of a run that the proxy forwarded so many writes for."""
+        counts = {"reads": 1, "writes": writes, "refused": 0, "bytes_out": 9, "rows": 0, "transitions": 0}
+        more = {"counts": {**counts, "rows_unknown": False}, "refusals": []}
+        return {"decision": decision, "outcome": "ok", "status": 0, **more}
+
+    def ended(self, grant: Grant, why: str = "revoked") -> None:
         """End and close."""
         self.put(using.end(self.book, grant.id, why))
         self.put(using.closing(grant.id))

@@ -2,10 +2,14 @@
 
 from dataclasses import replace
 
-from granted_kit import ADA, CODEX, HOUR, Office, office
+from granted_kit import ADA, CODEX, DEV, HOUR, LOCAL, ORIGIN, WRITES, Office, office
 
 from gate.grant import filing, using
 from gate.grant.request import DAY_MS
+from gate.grant.scope import Ask
+from gate.target.target import Target
+
+WRITE = "deployment:data:write"
 
 
 def story() -> Office:
@@ -17,9 +21,9 @@ def story() -> Office:
     o.put(o.writing(grant, second, None))
     o.put(o.writing(grant, second, 2))
     o.put(o.writing(grant, second, 3))
-    o.add("outcome", {"decision": first, "outcome": "ok", "status": 0})
+    o.add("outcome", o.outcome(first, 1))
     o.now_ms += HOUR
-    o.ended(grant)
+    o.ended(grant, "expired")
     return o
 
 
@@ -78,7 +82,7 @@ def late() -> Office:
     event = using.charge(o.book, grant.id, decision, now=o.moment)
     o.now_ms += 8_000
     o.put(event)
-    o.ended(grant)
+    o.ended(grant, "expired")
     o.now_ms += 30_000
     o.decide(grant)
     return o
@@ -103,6 +107,69 @@ def enrolled() -> Office:
     return o
 
 
+def writes() -> Office:
+    """Every kind of write that passes, and an end by the last use; what was recorded last may not have passed."""
+    o = Office()
+    effects = ("deployment:backups:import", "deployment:data:view", WRITE, "deployment:env:write")
+    grant = o.granted(ask=Ask("prod", ORIGIN, effects, 1800, max_uses=5))
+    calls = o.run(grant, intent=intent("run", *WRITES, functions=["messages:send"], tables=None))
+    o.put(o.writing(grant, calls, 1, place="WS Mutation"))
+    o.put(o.writing(grant, calls, None, place="WS Action", function="_system/frontend/components:list"))
+    o.add("outcome", o.outcome(calls, 1))
+    inside = o.run(grant, intent=intent("run", WRITE, functions=["a:b"], tables=None, components=["shop"]))
+    o.put(o.writing(grant, inside, 3, function="a:b", component="shop"))
+    sets = o.run(grant, intent=intent("env set", "deployment:env:write", variables=["MODE"]))
+    o.put(o.writing(grant, sets, 4, place="POST /api/update_environment_variables", function=None))
+    brings = o.run(grant, intent=intent("import", "deployment:backups:import", WRITE, tables=["messages"]))
+    o.put(o.writing(grant, brings, 5, place="POST /api/perform_import", function=None))
+    o.add("outcome", {"decision": inside, "outcome": "unknown", "why": "the keeper ended"})
+    o.ended(grant, "exhausted")
+    return o
+
+
+def intent(command: str, *effects: str, **resources: list[str] | None) -> dict[str, object]:
+    """What a decision says about its command line."""
+    return {"command": command, "effects": sorted(effects), "resources": resources}
+
+
+def free() -> Office:
+    """Runs that take no grant, and some that were decided before the bundle that they are on record behind."""
+    o = Office()
+    where = [said(target) for target in (DEV, LOCAL)]
+    for target in (None, where[1]):
+        o.add("decision", o.decision(None, target=target, bundle=None))
+    for target in where:
+        o.add("decision", o.decision(None, target=target))
+    o.add("decision", o.decision(None, (), target=None))
+    late = o.decision(None, target=where[0])
+    o.activate(office(note="2"), {"human:ada": ADA})
+    o.add("decision", late)
+    o.add("decision", o.decision(None, target=where[1]))
+    ada = {"id": "human:ada", "proof": "peer", "owner": "human:ada"}
+    o.add("decision", o.decision(None, target=where[0], principal=ada))
+    return o
+
+
+def said(target: Target) -> dict[str, object]:
+    """What a decision says about its deployment."""
+    named = {"deployment": target.deployment, "class": target.cls, "name": target.name}
+    return {**named, "url": target.url, "chosen_by": target.chosen_by}
+
+
+def fallen() -> Office:
+    """A grant by somebody who then is the requesting system user falls; one by somebody else stays."""
+    o = Office()
+    grant, request = o.granted(), o.ask()
+    o.approve(request, "human:kim")
+    other = o.complete(request)
+    decided = o.decision(grant.id)
+    o.activate(office(user="lee"), {"human:ada": ADA})
+    o.add("decision", decided)
+    o.ended(grant, "bundle_changed")
+    o.run(other)
+    return o
+
+
 STORY, ENDS = story(), ends()
 STORIES = {
     "story": STORY,
@@ -112,16 +179,18 @@ STORIES = {
     "late": late(),
     "outlived": outlived(),
     "enrolled": enrolled(),
+    "writes": writes(),
+    "free": free(),
+    "fallen": fallen(),
 }
 # What nothing hangs on: words, clocks, and what somebody says about an alarm. The chain alone keeps these.
 LOOSE = {
-    ("grant.write", "place"),
-    ("grant.write", "function"),
-    ("grant.write", "component"),
     ("grant.ended", "reason"),
     ("grant.closed", "latency_ms"),
     ("grant.cut_failed", "why"),
     ("outcome", "outcome"),
     ("outcome", "status"),
+    ("outcome", "refusals"),
+    ("outcome", "why"),
     *((f"grant.{kind}", name) for kind in ("made", "used", "write") for name in ("boot", "boot_ms")),
 }

@@ -4,8 +4,9 @@
     python gate_verify.py EXPORT.jsonl [--signers FILE] [--head HASH]
 
 Checks the chain, the order of events, and the signatures of every activation, approval, denial and revocation, with
-what they may stand for. It does not evaluate the rules of the policies: what an approval takes is believed as the
-request has it on record; `gate audit verify` holds that against the rules.
+what they may stand for; and each run under a grant, with its writes, against what was signed. It does not evaluate the
+rules of the policies: what an approval takes is believed as the request has it on record, and so is that a run took no
+grant, or that a grant fell with a new bundle; `gate audit verify` holds that against the rules.
 `--signers`: an OpenSSH allowed_signers file of your own, which the first activation has to be signed by. `--head`: the
 hash of an event that has to be there. Exit codes: 0 clean, 1 findings, 3 cannot tell.
 """
@@ -684,6 +685,13 @@ def both(one: dict[str, Any], other: dict[str, Any] | None) -> dict[str, Any] | 
     return shared if shared["effects"] else None
 
 
+def covers(ask: dict[str, Any], effects: list[str], resources: dict[str, Any]) -> bool:
+    """Whether `ask` alone covers what a decision says of a run: a dimension is none where absent, any where null."""
+    return set(effects) <= set(ask["effects"]) and all(
+        _inside(resources.get(name, []), ask[name]) for name in DIMENSIONS
+    )
+
+
 def _inside(inner: list[str] | None, outer: list[str] | None) -> bool:
     if outer is None:
         return True
@@ -694,6 +702,7 @@ def _inside(inner: list[str] | None, outer: list[str] | None) -> bool:
 
 DAY_MS = 24 * 3_600_000
 LAPSES_MS, WAITS_MS, APART_MS, LOOKED_UP_MS = 3 * DAY_MS, DAY_MS // 3, 10_000, 60_000
+CLOCK_SET_MS = 10 * DAY_MS
 PENDING_MAX, A_DAY_MAX, BYTES_MAX = 5, 20, 4096
 WORDS = ("id", "requester", "owner", "ticket", "reason", "bundle")
 REQUEST = {*WORDS, "uid", "excluded", "ask", "ack_risk", "decision", "needs", "time_ms"}
@@ -701,6 +710,13 @@ NEEDS = {"grant", "ticket", "reason_min", "ack_risk", "ttl_max_seconds", "max_us
 ANYBODY = {"count": 1, "from": ["human:*"], "not": ["requester", "owner"], "touch": True}
 PRINCIPAL = re.compile(r"(?:agent|ci|human|runtime):[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 ENDS = ("expired", "revoked", "exhausted", "dropped", "bundle_changed")
+WRITE = "deployment:data:write"
+PLACES = {
+    **dict.fromkeys(("POST /api/function", "WS Mutation", "WS Action"), WRITE),
+    "POST /api/update_environment_variables": "deployment:env:write",
+    "POST /api/perform_import": "deployment:backups:import",
+}
+HELPERS = {"_system/cli/modules:apiSpec", "_system/frontend/components:list"}
 AFTER = {
     **dict.fromkeys(ENDS, ("closing",)),
     "closing": ("closed", "cut_failed"),
@@ -766,11 +782,12 @@ class Clock:
 
 @dataclass
 class Grant:
-    """A grant that was made. `state` is empty while it is open."""
+    """A grant that was made under `bundle`. `state` is empty while it is open."""
 
     request: Request
     ask: dict[str, Any]
     made: Clock
+    bundle: str
     first: Clock | None = None
     used: int = 0
     state: str = ""
@@ -779,13 +796,14 @@ class Grant:
 
     def permits(self, now: Clock) -> bool:
         """Whether it permits anything at that moment."""
-        begins = self.ask["not_before_ms"] or 0
-        begun = self.made.wall + now.shortest(self.made) >= begins
-        ttl = self.ask["ttl_seconds"] * 1000
-        left = max(WAITS_MS, begins - self.made.wall) + ttl - now.longest(self.made)
-        if self.first is not None:
-            left = min(left, ttl - now.longest(self.first))
-        return not self.state and begun and left > 0
+        begun = self.made.wall + now.shortest(self.made) >= (self.ask["not_before_ms"] or 0)
+        return not self.state and begun and self.left(now) > 0
+
+    def left(self, now: Clock) -> int:
+        """Milliseconds that are left for certain."""
+        ttl: int = self.ask["ttl_seconds"] * 1000
+        left = max(WAITS_MS, (self.ask["not_before_ms"] or 0) - self.made.wall) + ttl - now.longest(self.made)
+        return left if self.first is None else min(left, ttl - now.longest(self.first))
 
     @property
     def spent(self) -> bool:
@@ -795,13 +813,65 @@ class Grant:
 
 
 @dataclass
+class Run:
+    """What a decision let through under a grant, and how many writes of it are on record."""
+
+    grant: str
+    effects: list[str]
+    resources: dict[str, Any]
+    writes: int = 0
+
+    def gives(self, place: str, function: Any, component: Any) -> bool:
+        """Whether the gate's proxy would let this write pass."""
+        effect = PLACES.get(place)
+        if effect != WRITE:
+            return effect in self.effects and function is None and component is None
+        names, inside = self.resources.get("functions", []), self.resources.get("components", [])
+        called = isinstance(function, str) and (names is None or function in names or function in HELPERS)
+        if component is None:
+            return effect in self.effects and called and (not inside or "" in inside)
+        return effect in self.effects and called and (inside is None or (_is_text(component) and component in inside))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+@dataclass
+class Recent:
+    """Digests of the bundle in force (None: none is), and of those that were until just now."""
+
+    bundle: Bundle | None = None
+    before: list[tuple[str | None, int]] = field(default_factory=list)
+    told: int = 0
+
+    def tell(self, bundle: Bundle | None, now_ms: int) -> None:
+        """An event was written while `bundle` was in force."""
+        if bundle is not self.bundle:
+            self.before.append((_digest(self.bundle), self.told))
+            self.bundle = bundle
+        self.told = now_ms
+
+    def digests(self, since_ms: int = 0) -> list[str | None]:
+        """Those under which what is on record now may have been decided; those only that were in force after that."""
+        late = (one for one, until in self.before if self.told - until <= LOOKED_UP_MS and until > since_ms)
+        return [_digest(self.bundle), *late]
+
+
+def _digest(bundle: Bundle | None) -> str | None:
+    return None if bundle is None else bundle.digest
+
+
+@dataclass
 class Grants:
     """Takes the events of one ledger in order. An event that does not hold counts for nothing."""
 
     requests: dict[str, Request] = field(default_factory=dict)
     grants: dict[str, Grant] = field(default_factory=dict)
     nonces: set[str] = field(default_factory=set)
-    runs: dict[str, str] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+    recent: Recent = field(default_factory=Recent)
+    believed: bool = False
     heads: dict[str, int] = field(default_factory=dict)
 
     def take(
@@ -809,9 +879,12 @@ class Grants:
     ) -> str | None:
         """What is wrong with this event as one of a request, a grant or a run under it."""
         reason = None
+        self.recent.tell(bundle, milliseconds(body["time"]))
         try:
             if kind == "decision":
                 self._decision(body)
+            elif kind == "outcome":
+                self._outcome(body)
             elif kind in CHECKS and bundle is None:
                 reason = "no bundle was in force"
             elif kind in CHECKS and bundle is not None:
@@ -824,14 +897,36 @@ class Grants:
         return reason
 
     def _decision(self, body: dict[str, Any]) -> None:
-        decided = body.get("object")
-        named = decided.get("grant") if isinstance(decided, dict) else None
-        if body.get("runs") is not True or named is None:
+        if body.get("runs") is not True:
             return
-        grant = self.grants.get(named)
-        if decided is None or grant is None or not _is_about(grant, body, decided):
+        decided = body["object"]
+        if (decided["verdict"], decided["id"]) != ("allow", body["id"]):
+            raise Wrong("it let something run that it did not allow")
+        if decided["bundle"] not in self.recent.digests():
+            raise Wrong("no such bundle was in force")
+        if decided["grant"] is None:
+            self._take_no_grant(decided)
+            return
+        grant = self.grants.get(decided["grant"])
+        if grant is None or decided["bundle"] is None or not _is_about(grant, body, decided):
             raise Wrong("it was let through by a grant that did not give it")
-        self.runs[body["id"]] = named
+        self.runs[body["id"]] = Run(decided["grant"], decided["intent"]["effects"], decided["intent"]["resources"])
+
+    def _take_no_grant(self, decided: dict[str, Any]) -> None:
+        where = decided["target"]
+        if decided["bundle"] is None and where is not None:
+            named = where["deployment"], where["class"], where["url"]
+            if named not in ((own, own, None) for own in ("anonymous", "local")):
+                raise Wrong("the deployment is not registered")
+        self.believed = True
+
+    def _outcome(self, body: dict[str, Any]) -> None:
+        run = self.runs.pop(body["decision"], None)
+        if run is None or "counts" not in body:
+            return
+        writes = body["counts"]["writes"]
+        if type(writes) is not int or not 0 <= writes <= run.writes:
+            raise Wrong("it says that more was written than is on record")
 
 
 def _is_about(grant: Grant, body: dict[str, Any], decided: dict[str, Any]) -> bool:
@@ -839,9 +934,9 @@ def _is_about(grant: Grant, body: dict[str, Any], decided: dict[str, Any]) -> bo
         return False
     asked, ask = grant.request.members, grant.ask
     who, where, what = decided["principal"], decided["target"], decided["intent"]
-    said = [who["id"], who["owner"], body["uid"], where["deployment"], where["url"], decided["id"]]
-    given = [asked["requester"], asked["owner"], asked["uid"], ask["deployment"], ask["origin"], body["id"]]
-    return said == given and {*what["effects"]} <= {*ask["effects"]}
+    said = [who["id"], who["owner"], body["uid"], where["deployment"], where["url"]]
+    given = [asked["requester"], asked["owner"], asked["uid"], ask["deployment"], ask["origin"]]
+    return said == given and covers(ask, what["effects"], what["resources"])
 
 
 @dataclass
@@ -959,13 +1054,16 @@ def _checked_request(members: dict[str, Any]) -> dict[str, Any]:
 
 def _behind(members: dict[str, Any], bundle: Bundle) -> tuple[str, list[str]]:
     """Owner and excluded persons, as the bundle has them."""
-    people = bundle.listed("principals")
-    mapped = sorted(name for name, one in people.items() if str(members["uid"]) in one.get("uids", []))
+    people, mapped = bundle.listed("principals"), _mapped(members["uid"], bundle)
     person = mapped[0] if mapped else ""
     named = members["requester"]
     if not PRINCIPAL.fullmatch(named) or (named.startswith("human:") and named != person):
         raise Wrong("a claim to be a person that nothing backs")
     return (people.get(named, {}).get("owner") or [person])[0], mapped
+
+
+def _mapped(uid: int, bundle: Bundle) -> list[str]:
+    return sorted(name for name, one in bundle.listed("principals").items() if str(uid) in one.get("uids", []))
 
 
 def _insist_on_account(members: dict[str, Any], ask: dict[str, Any]) -> None:
@@ -1008,7 +1106,7 @@ def _given(event: Event) -> None:
     one = Given(plain(said["nonce"]), event.bundle.digest, ask, signer, key, hand)
     blocks = _blocks(request, event.bundle)
     if blocks is None:
-        _insist_on_other_person(request, signer)
+        _insist_on_other_person(request, signer, event.bundle)
     elif not any(_counts(one, block, request, event.bundle) for block in blocks):
         raise Wrong("it is an approval of somebody who is not asked, or without a touch")
     elif _agreed([*_counting(request, event.bundle, blocks), one]) is None:
@@ -1025,15 +1123,21 @@ def _blocks(request: Request, bundle: Bundle) -> list[dict[str, Any]] | None:
     return request.members["needs"]["approvals"] or [ANYBODY]
 
 
-def _insist_on_other_person(request: Request, signer: str) -> None:
-    if signer in (request.members["requester"], *request.members["excluded"]):
+def _insist_on_other_person(request: Request, signer: str, bundle: Bundle) -> None:
+    if signer in _people_behind(request, bundle):
         raise Wrong("it is an approval of somebody who is behind the request")
+
+
+def _people_behind(request: Request, bundle: Bundle) -> set[str]:
+    """Who asks: as the request says, and as the bundle maps its system user, which may be a later one."""
+    mapped = _mapped(request.members["uid"], bundle)
+    return {request.members["requester"], *request.members["excluded"], *mapped}
 
 
 def _counts(one: Given, block: dict[str, Any], request: Request, bundle: Bundle) -> bool:
     people = bundle.listed("principals")
     owner = [request.members["owner"]] if "owner" in block["not"] else []
-    if one.signer not in people or one.signer in (request.members["requester"], *request.members["excluded"], *owner):
+    if one.signer not in people or one.signer in {*_people_behind(request, bundle), *owner}:
         return False
     ids = (one.signer, *(f"group:{group}" for group in people[one.signer].get("groups", [])))
     return (one.touched or not block["touch"]) and any(_matches(item, id_) for item in block["from"] for id_ in ids)
@@ -1072,7 +1176,7 @@ def _granted(event: Event) -> None:
         raise Wrong("its approvals are not enough")
     event.says(ask=ask, approvals=[one.nonce for one in given])
     request.pending = False
-    event.book.grants[event.body["id"]] = Grant(request, ask, event.clocks()[0])
+    event.book.grants[event.body["id"]] = Grant(request, ask, event.clocks()[0], event.bundle.digest)
 
 
 def _is_met(given: list[Given], block: dict[str, Any], request: Request, bundle: Bundle) -> bool:
@@ -1106,14 +1210,14 @@ def _lapsed(event: Event) -> None:
     request.pending = False
 
 
-def _paid(event: Event) -> Grant:
-    """The grant that the event is charged to, for a run that it let through."""
-    grant, decision = event.grant(), event.body["decision"]
-    if event.book.runs.get(decision) != event.body["grant"]:
-        raise Wrong("no decision let anything run under this grant")
+def _paid(event: Event) -> tuple[Grant, Run]:
+    """The grant that the event is charged to, and the run that it lets through."""
+    grant, run = event.grant(), event.book.runs.get(event.body["decision"])
+    if run is None or run.grant != event.body["grant"]:
+        raise Wrong("no decision lets anything run under this grant")
     if not any(grant.permits(now) for now in event.clocks()):
         raise Wrong("the grant had ended")
-    return grant
+    return grant, run
 
 
 def _charge(event: Event, grant: Grant) -> None:
@@ -1126,24 +1230,25 @@ def _charge(event: Event, grant: Grant) -> None:
 
 
 def _used(event: Event) -> None:
-    _charge(event, _paid(event))
+    _charge(event, _paid(event)[0])
 
 
 def _wrote(event: Event) -> None:
-    grant, number = _paid(event), event.body["use"]
-    if not re.fullmatch(r"[0-9a-f]{64}", event.body["sha256"]) or not {"place", "function", "component"} <= set(
-        event.body
-    ):
+    (grant, run), number = _paid(event), event.body["use"]
+    if not re.fullmatch(r"[0-9a-f]{64}", event.body["sha256"]):
         raise Wrong("it does not say what was written")
+    if not run.gives(*(event.body[name] for name in ("place", "function", "component"))):
+        raise Wrong("it is a write that the decision did not let through")
     if number not in grant.payers:
         _charge(event, grant)
     elif type(number) is not int or grant.payers[number] != event.body["decision"]:
         raise Wrong("the use that pays for it was charged to another decision")
+    run.writes += 1
 
 
 def _ended(event: Event) -> None:
     grant, why = event.grant(), event.body["why"]
-    if grant.state or why not in ENDS or (why == "exhausted" and grant.first is None):
+    if grant.state or why not in ENDS:
         raise Wrong("the grant had ended, or ends in no such way")
     if "signature" in event.body:
         event.says(why="revoked")
@@ -1152,6 +1257,7 @@ def _ended(event: Event) -> None:
     else:
         event.unsigned()
         _insist_on_ender(grant, why, event.body["by"])
+        _insist_on_cause(event, grant, why)
     grant.state, grant.ended_ms = why, event.now_ms
 
 
@@ -1162,16 +1268,34 @@ def _insist_on_ender(grant: Grant, why: str, by: str) -> None:
         raise Wrong("it was ended by somebody who cannot end it without a signature")
 
 
+def _insist_on_cause(event: Event, grant: Grant, why: str) -> None:
+    """Hold that the grant has come to an end that nobody asked for. Whether it fell with a bundle the rules say."""
+    came = {
+        "exhausted": grant.spent,
+        "expired": grant.left(Clock(event.now_ms + APART_MS, "", 0)) <= 0,
+        "bundle_changed": any(digest != grant.bundle for digest in event.book.recent.digests(grant.made.wall)),
+    }
+    if not came.get(why, True):
+        raise Wrong("the grant had not come to this end")
+
+
 def _moves(to: str) -> Callable[[Event], None]:
     def check(event: Event) -> None:
         grant = event.grant()
-        if to not in AFTER.get(grant.state, ()) or (to == "closed" and "latency_ms" not in event.body):
+        if to not in AFTER.get(grant.state, ()):
             raise Wrong(f"the grant does not become {to}")
-        if to == "cut_failed" and "why" not in event.body:
+        if to == "cut_failed" and not _is_text(event.body["why"]):
             raise Wrong("an alarm for no reason")
+        if to == "closed" and not _is_latency(event.body["latency_ms"], event.now_ms - grant.made.wall):
+            raise Wrong("it does not say how long the cut took")
         grant.state = to
 
     return check
+
+
+def _is_latency(value: Any, age: int) -> bool:
+    """Whether a cut may have taken this long, in milliseconds, when the grant is that old."""
+    return type(value) is int and 0 <= value <= age + CLOCK_SET_MS
 
 
 CHECKS: dict[str, Callable[[Event], None]] = {
@@ -1237,8 +1361,11 @@ def _notes(activations: Activations, grants: Grants) -> list[str]:
         notes.append("no bundle was activated")
     elif activations.given is None:
         notes.append("signatures not checked against your signers (give --signers FILE)")
-    if grants.requests:
-        notes.append("the rules of the policies were not evaluated: needs of requests are as recorded")
+    if grants.requests or grants.believed:
+        notes.append(
+            "the rules of the policies were not evaluated: needs of requests, runs that took no grant and grants that "
+            "fell are as recorded"
+        )
     return notes
 
 

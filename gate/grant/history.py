@@ -17,17 +17,18 @@ from gate.grant import filing, using
 from gate.grant.approval import Against
 from gate.grant.book import Book
 from gate.grant.event import APART_MS, Event, Moment, moment_of
-from gate.grant.grant import DROPPED, REVOKED, Grant
-from gate.grant.request import Request, mapped, request_from
+from gate.grant.grant import DROPPED, EXHAUSTED, EXPIRED, REVOKED, Grant
+from gate.grant.request import DAY_MS, Request, mapped, request_from
 from gate.grant.rules import needs_of
+from gate.grant.runs import LOOKED_UP_MS, Bundles, Run, judge, place, run_under
 from gate.identity.caller import Caller, who
 from gate.policy.load import load_rules
 from gate.policy.rules import RuleSet
 from gate.policy.verdict import Needs
 
-DECISION = "decision"
-# A decision is on record once its deployment's key was fetched and probed; its grant may have ended meanwhile.
-_LOOKED_UP_MS = 60_000
+DECISION, OUTCOME, WRITE = "decision", "outcome", "grant.write"
+# How much longer than the grant is old its end may seem to have taken, to who set a clock meanwhile.
+_CLOCK_SET_MS = 10 * DAY_MS
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -40,7 +41,8 @@ class Grants:
 
     book: Book = field(default_factory=Book)
     _seqs: dict[str, int] = field(default_factory=dict)
-    _runs: dict[str, str] = field(default_factory=dict)
+    _bundles: Bundles = field(default_factory=Bundles)
+    _runs: dict[str, Run] = field(default_factory=dict)
     _payers: dict[tuple[str, int], str] = field(default_factory=dict)
     _rules: tuple[str, RuleSet] | None = None
 
@@ -48,6 +50,7 @@ class Grants:
         self, ledger_id: str | None, bundle: Bundle | None, entry: Entry, members: Mapping[str, Any]
     ) -> Iterator[str]:
         """What is wrong with this event; the reason alone, nothing where all is well."""
+        self._bundles.tell(bundle, milliseconds(entry.time))
         try:
             if entry.type in _KNOWN:
                 self._take(ledger_id or "", bundle, entry, members)
@@ -67,36 +70,76 @@ class Grants:
             self._rules = bundle.digest, load_rules(bundle)
         return self._rules[1]
 
-    def let_through(self, decision: str) -> str | None:
-        """The grant under which a decision let something run; None when there was none, or no such decision."""
+    def run(self, decision: str) -> Run | None:
+        """What a decision let run under a grant and has not ended; None when there is no such run."""
         return self._runs.get(decision)
+
+    def recent(self, since_ms: int) -> list[Bundle]:
+        """The bundle in force, and those until just now that were after `since_ms`."""
+        return [bundle for bundle in self._bundles.recent(since_ms) if bundle is not None]
 
     def payer(self, grant_id: str, number: int) -> str | None:
         """The decision that the use of that `number` was charged to."""
         return self._payers.get((grant_id, number))
 
     def _take(self, ledger_id: str, bundle: Bundle | None, entry: Entry, members: Mapping[str, Any]) -> None:
-        if entry.type == DECISION:
-            self._take_decision(entry, members)
-            return
-        if bundle is None:
-            raise tampered(entry.seq, "no bundle was in force")
         ledger = _Ledger(ledger_id, self)
-        _insist_on_same(_Case(self, bundle, ledger, entry, members, milliseconds(entry.time)))
-        self.book.apply(entry)
+        if entry.type == DECISION:
+            self._take_decision(ledger, entry, members)
+        elif entry.type == OUTCOME:
+            self._take_outcome(entry, members)
+        elif bundle is None:
+            raise tampered(entry.seq, "no bundle was in force")
+        else:
+            _insist_on_same(_Case(self, bundle, ledger, entry, members, milliseconds(entry.time)))
+            self.book.apply(entry)
+            self._charge(entry, members)
+
+    def _charge(self, entry: Entry, members: Mapping[str, Any]) -> None:
         if entry.type in _CHARGED:
             self._payers.setdefault((members["grant"], members["use"]), members["decision"])
+        if entry.type == WRITE:
+            self._runs[members["decision"]].writes += 1
 
-    def _take_decision(self, entry: Entry, members: Mapping[str, Any]) -> None:
-        """Hold a decision that let something run by a grant's leave against that grant."""
-        decided = members.get("object")
-        grant_id = decided.get("grant") if isinstance(decided, Mapping) else None
-        if members.get("runs") is not True or grant_id is None:
+    def _take_decision(self, ledger: "_Ledger", entry: Entry, members: Mapping[str, Any]) -> None:
+        """Hold a decision that let something run against the rules, and against the grant that gave leave."""
+        if members.get("runs") is not True:
             return
-        grant = self.book.state.grants.get(grant_id)
-        if grant is None or not _is_about(grant, entry, members):
+        decided = members["object"]
+        bundle = self._bundles.named(decided["bundle"])
+        grant_id = decided["grant"]
+        if (decided["verdict"], decided["id"]) != ("allow", members["id"]):
+            raise tampered(entry.seq, "it let something run that it did not allow")
+        if grant_id is not None:
+            self._runs[members["id"]] = self._by_leave(ledger, entry, members, bundle)
+        elif bundle is None:
+            place(decided["target"], None)
+        elif judge(decided, members["uid"], bundle, self.rules(bundle)).verdict != "allow":
+            raise tampered(entry.seq, "the rules did not let it through without a grant")
+
+    def _by_leave(self, ledger: "_Ledger", entry: Entry, members: Mapping[str, Any], bundle: Bundle | None) -> Run:
+        """The run that a grant gave leave to, which stood under `bundle`. Raises GateError where it did not."""
+        decided, uid = members["object"], members["uid"]
+        grant = self.book.state.grants.get(decided["grant"])
+        if grant is None or bundle is None or _ended_before(grant, entry):
+            raise tampered(entry.seq, "it was let through by a grant that there was not")
+        run = run_under(grant, decided, uid)
+        if run is None:
             raise tampered(entry.seq, "it was let through by a grant that did not give it")
-        self._runs[members["id"]] = grant_id
+        verdict = judge(decided, uid, bundle, self.rules(bundle))
+        if verdict.verdict != "grant_required":
+            raise tampered(entry.seq, "the rules did not leave it to a grant")
+        self.book.verify_again(grant.id, bundle, verdict.needs or Needs(), ledger)
+        return run
+
+    def _take_outcome(self, entry: Entry, members: Mapping[str, Any]) -> None:
+        """End a run: nothing is charged to it any more, and no more was written than is on record."""
+        run = self._runs.pop(members["decision"], None)
+        if run is None or "counts" not in members:
+            return
+        writes = members["counts"]["writes"]
+        if type(writes) is not int or not 0 <= writes <= run.writes:
+            raise tampered(entry.seq, "it says that more was written than is on record")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +182,25 @@ class _Case:
         return self.body["statement"].encode("ascii"), self.body["signature"].encode("ascii")
 
     @property
-    def charged(self) -> tuple[str, str]:
-        """A grant, and the decision that let something run under it. Raises LedgerError where it did not."""
-        grant_id, decision = self.body["grant"], self.body["decision"]
-        if self.history.let_through(decision) != grant_id:
-            raise self.wrong("no decision let anything run under this grant")
-        return grant_id, decision
+    def run(self) -> Run:
+        """What runs under the grant that it names, by the decision that it names. Raises LedgerError: nothing does."""
+        run = self.history.run(self.body["decision"])
+        if run is None or run.grant != self.body["grant"]:
+            raise self.wrong("no decision lets anything run under this grant")
+        return run
 
     def needs(self, request: Request) -> Needs:
         """What the rules in force want for `request`. Raises GateError where they leave it to no grant."""
         return needs_of(request.ask, request.requester, self.bundle, self.history.rules(self.bundle))
+
+    def stands(self, grant: Grant, bundle: Bundle) -> bool:
+        """Whether `grant` as a whole stands under `bundle`."""
+        try:
+            needs = needs_of(grant.ask, grant.requester, bundle, self.history.rules(bundle))
+            self.book.verify_again(grant.id, bundle, needs, self.ledger)
+        except GateError:
+            return False
+        return True
 
     def wrong(self, why: str) -> GateError:
         return tampered(self.entry.seq, why)
@@ -220,19 +272,20 @@ def _grant_made(case: _Case) -> Event:
 
 
 def _grant_used(case: _Case) -> Event:
-    return using.charge(case.book, *case.charged, now=case.now)
+    return using.charge(case.book, case.run.grant, case.body["decision"], now=case.now)
 
 
 def _grant_write(case: _Case) -> Event:
-    grant_id, decision = case.charged
-    number = case.body["use"]
+    run, decision, number = case.run, case.body["decision"], case.body["use"]
     what = {name: case.body[name] for name in ("place", "function", "component", "sha256")}
     if not _SHA256.fullmatch(what["sha256"]):
         raise case.wrong("it does not say what was written")
-    payer = case.history.payer(grant_id, number)
+    if not run.gives(what["place"], what["function"], what["component"]):
+        raise case.wrong("it is a write that the decision did not let through")
+    payer = case.history.payer(run.grant, number)
     if payer not in (None, decision):
         raise case.wrong("the use that pays for it was charged to another decision")
-    return using.write(case.book, grant_id, decision, None if payer is None else number, what, now=case.now)
+    return using.write(case.book, run.grant, decision, None if payer is None else number, what, now=case.now)
 
 
 def _grant_ended(case: _Case) -> Event:
@@ -242,21 +295,45 @@ def _grant_ended(case: _Case) -> Event:
     enders = {REVOKED: {using.GATE, grant.requester, grant.owner}, DROPPED: {grant.requester}}
     if case.body["by"] not in enders.get(why, {using.GATE}):
         raise case.wrong("it was ended by somebody who cannot end it without a signature")
+    if why in _COMES_TO and not _COMES_TO[why](case, grant):
+        raise case.wrong("the grant had not come to this end")
     return using.end(case.book, grant.id, why, by=case.body["by"])
 
 
-def _is_about(grant: Grant, entry: Entry, members: Mapping[str, Any]) -> bool:
-    """Whether a decision is one that `grant` may have given leave to: open then, and of this caller and place."""
-    decided = members["object"]
-    ended_ms = grant.ended_ms
-    if ended_ms is not None and milliseconds(entry.time) - ended_ms > _LOOKED_UP_MS:
-        return False
-    principal, target, intent = decided["principal"], decided["target"], decided["intent"]
-    said = (principal["id"], principal["owner"], members["uid"], target["deployment"], target["url"], decided["id"])
-    given = (grant.requester, grant.owner, grant.uid, grant.ask.deployment, grant.ask.origin, members["id"])
-    return said == given and {*intent["effects"]} <= {*grant.ask.effects}
+def _is_over(case: _Case, grant: Grant) -> bool:
+    """Whether its time is up. The end says no time since boot; that of its use or making may be known late."""
+    return grant.remaining_ms(Moment(case.now_ms + APART_MS, 0, "")) <= 0
 
 
+def _has_fallen(case: _Case, grant: Grant) -> bool:
+    return not all(case.stands(grant, bundle) for bundle in case.history.recent(grant.made.wall_ms))
+
+
+def _grant_closed(case: _Case) -> Event:
+    grant, latency_ms = case.book.grant(case.body["grant"]), case.body["latency_ms"]
+    longest = case.now_ms - grant.made.wall_ms + _CLOCK_SET_MS
+    if type(latency_ms) is not int or not 0 <= latency_ms <= longest:
+        raise case.wrong("it does not say how long the cut took")
+    return using.closed(grant.id, latency_ms)
+
+
+def _cut_failed(case: _Case) -> Event:
+    if not isinstance(case.body["why"], str):
+        raise case.wrong("it does not say why")
+    return using.cut_failed(case.body["grant"], case.body["why"])
+
+
+def _ended_before(grant: Grant, entry: Entry) -> bool:
+    """Whether `grant` had ended when the decision that is on record as `entry` was made."""
+    return grant.ended_ms is not None and milliseconds(entry.time) - grant.ended_ms > LOOKED_UP_MS
+
+
+# The ends that nobody asks for, and whether a grant has come to one.
+_COMES_TO: dict[str, Callable[[_Case, Grant], bool]] = {
+    EXHAUSTED: lambda _, grant: grant.spent,
+    EXPIRED: _is_over,
+    "bundle_changed": _has_fallen,
+}
 # Every type of event of a book: the function that decides it again.
 _AGAIN: dict[str, Callable[[_Case], Event]] = {
     "request.made": _request_made,
@@ -269,8 +346,8 @@ _AGAIN: dict[str, Callable[[_Case], Event]] = {
     "grant.write": _grant_write,
     "grant.ended": _grant_ended,
     "grant.closing": lambda case: using.closing(case.body["grant"]),
-    "grant.closed": lambda case: using.closed(case.body["grant"], case.body["latency_ms"]),
-    "grant.cut_failed": lambda case: using.cut_failed(case.body["grant"], case.body["why"]),
+    "grant.closed": _grant_closed,
+    "grant.cut_failed": _cut_failed,
 }
-_CHARGED = frozenset({"grant.used", "grant.write"})
-_KNOWN = frozenset({*_AGAIN, DECISION})
+_CHARGED = frozenset({"grant.used", WRITE})
+_KNOWN = frozenset({*_AGAIN, DECISION, OUTCOME})

@@ -14,10 +14,19 @@ from ledger_kit import History, bundle_of, changed, lines_of, relinked
 from ssh_kit import key_of
 
 from gate.audit.chain import Entry
+from gate.config.bundle import Bundle, load_bundle
 
 FOLDER = Path(__file__).parent
 ADA, LEE, EVE = (key_of(number=number) for number in range(3))
 PEOPLE = {"human:ada": ADA, "human:lee": LEE}
+POLICY = b"""\
+policy: 1
+name: default
+rules:
+  - id: own
+    allow: {classes: [local], effects: ["deployment:*"]}
+    because: Work on a deployment of your own is free.
+"""
 # Vector -> what was forged into it; all of them are held against both verifiers in tests/audit as well.
 FORGED = {
     "forged-grant": "forged grant",
@@ -29,16 +38,35 @@ FORGED = {
     "late-write": "write after the end",
     "overdrawn": "use beyond the last",
     "second-answer": "second answer",
+    "run-of-another-function": "run of another function",
+    "run-that-was-refused": "run that was refused",
+    "write-of-another-function": "write of another function",
+    "write-by-reading": "write by a grant of reading",
+    "use-after-outcome": "use after the outcome",
+    "unrecorded-writes": "more writes than on record",
+    "cut-in-no-time": "cut in no time",
+    "ended-untruly": "ends that had not come",
+    "approved-by-requester": "approval by who is the requesting user now",
 }
+
+
+def bundle_with(note: str = "") -> Bundle:
+    """A bundle whose policy can be read."""
+    return load_bundle({**bundle_of(PEOPLE, note=note).files, "policies/default.yaml": POLICY})
 
 
 def good() -> History:
     """Two activations, a run with its outcome, a refusal, and an event of a type that verifiers do not know."""
     history = History()
-    history.activate(bundle_of(PEOPLE), {"human:ada": ADA})
-    history.add("decision", {"id": "dec-7k3f9q2m", "runs": True, "object": {"message": "déjà vu \udc80", "exit": 0}})
+    bundle = bundle_with()
+    history.activate(bundle, {"human:ada": ADA})
+    decided = {"id": "dec-7k3f9q2m", "verdict": "allow", "bundle": bundle.digest, "grant": None, "target": None}
+    asked = {"principal": {"id": "agent:unknown", "proof": "claimed", "owner": None}, "door": "cli"}
+    asked |= {"intent": {"command": "docs", "effects": [], "resources": {}}}
+    said = {"message": "déjà vu \udc80", "exit": 0, **decided, **asked}
+    history.add("decision", {"id": "dec-7k3f9q2m", "runs": True, "uid": 1000, "object": said})
     history.add("outcome", {"decision": "dec-7k3f9q2m", "outcome": "ok", "status": 0})
-    history.activate(bundle_of(PEOPLE, note="second"), {"human:ada": ADA})
+    history.activate(bundle_with("second"), {"human:ada": ADA})
     history.add("decision", {"id": "dec-2m7k3f9q", "runs": False, "object": {"exit": 77}})
     history.add("key.set", {"custody": "dev", "subject": "dev", "uid": 1000})
     return history
