@@ -115,13 +115,19 @@ def approve(options: Options, id_: str, *, key: Path, ttl: int | None, effects: 
         _hand_in(options, statement, signature)
 
 
+def _from_stdin(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    del context, parameter
+    if value != "-":
+        raise click.BadParameter("the approval is read from stdin: `gate accept - < FILE`")
+    return value
+
+
 @click.command(epilog="Example: gate accept - < approval.txt")
-@click.argument("source", metavar="-")
+@click.argument("source", metavar="-", callback=_from_stdin)
 @click.pass_obj
 def accept(options: Options, source: str) -> None:
     """Hand in an approval that was made elsewhere, read from stdin. Anybody may: the signature counts."""
-    if source != "-":
-        raise GateError("usage", "the approval is read from stdin", remedy="Pipe it in: `gate accept - < FILE`.")
+    del source
     _hand_in(options, *split(_stdin()))
 
 

@@ -259,7 +259,13 @@ def _spec(name: str, function: Function) -> Document:
 
 
 def _schemas(_: App, __: Mapping[str, Json]) -> Json:
-    table = {"tableName": "messages", "indexes": [], "searchIndexes": [], "vectorIndexes": [], "documentType": None}
+    table: Document = {
+        "tableName": "messages",
+        "indexes": [],
+        "searchIndexes": [],
+        "vectorIndexes": [],
+        "documentType": None,
+    }
     return {"active": json.dumps({"tables": [table], "schemaValidation": True})}
 
 

@@ -14,6 +14,8 @@ from gate.intent.parse import read_intent
 
 # What stands before the name of a tool where a command stands in decisions, leases and routes.
 PREFIX = "mcp:"
+# Arguments that name something. For an empty name of a variable Convex's server would read the stream of the protocol.
+_NAMES = frozenset({"functionName", "name", "tableName"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,8 @@ TOOLS: dict[str, Tool] = {
 def read_tool(name: str, arguments: Mapping[str, Any]) -> Intent:
     """What a call of the tool `name` asks for; its command is `mcp:NAME`.
 
-    Raises GateError `unknown_command` for another tool, `usage` for an argument that is missing or no text, and
-    whatever the command's own words would be refused with.
+    Raises GateError `unknown_command` for another tool, `usage` for an argument that is missing, no text, or an empty
+    name, and whatever the command's own words would be refused with.
     """
     tool = TOOLS.get(name)
     if tool is None:
@@ -58,4 +60,7 @@ def _word(arguments: Mapping[str, Any], name: str) -> str:
     value = arguments.get(name)
     if not isinstance(value, str):
         raise GateError("usage", f"the argument {name} is missing", remedy="See the tool's input schema.")
+    if (name in _NAMES and not value) or (name == "name" and "=" in value):
+        # On a command line the second would be a name with its value.
+        raise GateError("usage", f"the argument {name} names nothing", remedy="Give the plain name.")
     return value

@@ -186,7 +186,8 @@ def test_a_stopped_process_finds_nothing_when_it_goes_on(mine: Production) -> No
         still(poll, "child")
         os.kill(poll.pid("escaped"), signal.SIGCONT)
         assert until(lambda: bool(poll.times("escaped", "refused")))
-        assert max(poll.times("escaped", "passed")) <= over + _SECOND
+        # One answer may have arrived before, and is read only now.
+        assert sum(at > over + _SECOND for at in poll.times("escaped", "passed")) <= 1
         poll.door.send_signal(signal.SIGCONT)
         assert poll.ended()[0] == 76
         assert_worthless(mine, poll)
