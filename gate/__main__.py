@@ -1,6 +1,6 @@
 """Where `gate` starts: doors on the hot path are dispatched before click is imported. Does nothing else.
 
-The two deferred imports below are that dispatch: a budget of milliseconds for `gate convex` (docs/performance.md).
+The deferred imports below are that dispatch: the doors have milliseconds (docs/performance.md).
 """
 
 import gc
@@ -8,6 +8,10 @@ import os
 import sys
 
 from gate.errors import EXITS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _VALUED = ("--as", "--grant", "--status-fd")
 
@@ -28,14 +32,26 @@ def main() -> int:
         options = convex.Options(
             "--json" in own, own.get("--as"), own.get("--grant"), None if status_fd is None else int(status_fd)
         )
-        status = convex.main(arguments[place + 1 :], options)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Everything is said and on record: taking the interpreter down in order would cost every call 3 ms.
-        os._exit(status)
+        _leave(convex.main(arguments[place + 1 :], options))
+    if arguments[place : place + 1] == ["hook"] and arguments[place + 1 :] != ["--help"]:
+        gc.disable()
+        from gate.hook import door  # noqa: PLC0415 - see the module's docstring
+
+        _leave(door.main(arguments[place + 1 :]))
+    if arguments[place:] == ["mcp"]:
+        from gate.cli import mcp  # noqa: PLC0415 - see the module's docstring
+
+        return mcp.main(own.get("--as"), own.get("--grant"))
     from gate.cli import app  # noqa: PLC0415 - see the module's docstring
 
     return app.main(arguments)
+
+
+def _leave(status: int) -> "NoReturn":
+    """End here: everything is said and on record, and taking the interpreter down in order costs every call 3 ms."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _is_descriptor(value: str) -> bool:

@@ -1,11 +1,13 @@
 """`gate doctor`: what is amiss on this machine and in this project. Mends nothing."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
 
 from gate import world
+from gate.agents import check
 from gate.cli import project_files, sight
 from gate.cli.convex import Options
 from gate.errors import GateError
@@ -21,7 +23,7 @@ _CANNOT_TELL = 3
 @click.pass_obj
 def doctor(options: Options) -> int:
     """Check keeper, bundle, ledger, keys, Node and Convex. Exits 0 clean, 1 with findings, 3 when it cannot tell."""
-    found = [*_tools(), *_keys_about()]
+    found = [*_tools(), *_keys_about(), *check.findings(Path.cwd(), Path.home())]
     try:
         invocation = sight.invocation([], options.principal, options.grant)
         files = _draft(found)
@@ -32,7 +34,7 @@ def doctor(options: Options) -> int:
         found.append(f"{error.code}: {error.message}")
         return _report(options, found, [], 1 if error.code == "ledger_tampered" else _CANNOT_TELL)
     found += [*result["findings"], *_agent(result.get("signers", []))]
-    return _report(options, found, result["notes"], 1 if found else 0)
+    return _report(options, found, [*result["notes"], *check.ways_around(Path.cwd())], 1 if found else 0)
 
 
 def _draft(found: list[str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from gate.audit.chain import Entry
 from gate.audit.export import line_of
 from gate.config.bundle import bundle_paths, project_of
 from gate.errors import GateError
-from gate.keeper import bundles, ends, grants, members, places, reach, report, requests, runs
+from gate.keeper import bundles, ends, grants, hooks, members, places, reach, report, requests, runs
 from gate.keeper.mux import mux
 from gate.keeper.project import NO_PROJECT, Project, open_project
 from gate.keeper.server import Handler, Message, Session
@@ -51,6 +51,7 @@ class Service:
             "activate.commit": bundles.commit,
             "key.set": bundles.set_key,
             "deployments": reach.deployments,
+            "hook": hooks.hook,
             "request": requests.file,
             "requests": requests.list_,
             "show": requests.show,
