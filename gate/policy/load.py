@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from gate.config.bundle import Bundle
 from gate.config.document import Document
@@ -14,16 +15,27 @@ from gate.intent.effects import implied
 from gate.intent.intent import DIMENSIONS
 from gate.policy.decide import decide
 from gate.policy.globs import matches
-from gate.policy.rules import CONDITIONS, GROUP, RULE_CLASSES, Rule, RuleSet, rule_set
-from gate.policy.schema import ApprovalsText, Conditions, Example, NeedsText, Policy, RuleText
+from gate.policy.rules import CONDITIONS, GROUP, RULE_CLASSES, Floor, Invariant, Rule, RuleSet, rule_set
+from gate.policy.schema import (
+    ApprovalsText,
+    Conditions,
+    Example,
+    FloorText,
+    InvariantText,
+    NeedsText,
+    Policy,
+    RuleText,
+)
 from gate.policy.verdict import Approvals, Cited, Needs, Question, Verdict
+
+_Text = TypeVar("_Text", RuleText, InvariantText)
 
 
 @dataclass(frozen=True, slots=True)
-class _Placed:
-    """One rule as written, and where: `steps` lead to it in its file."""
+class _Placed(Generic[_Text]):
+    """One rule or invariant as written, and where: `steps` lead to it in its file."""
 
-    text: RuleText
+    text: _Text
     loaded: Loaded
     steps: Steps
 
@@ -34,7 +46,7 @@ class _Placed:
 
     @property
     def at(self) -> str:
-        """Where the rule is cited: the place of its verb."""
+        """Where it is cited: the place of its verb."""
         return place(self.loaded.file, *self.loaded.at((*self.steps, self.text.verb), key=True))
 
     def finding(self, steps: Steps, text: str) -> str:
@@ -57,9 +69,9 @@ def shipped_rules() -> RuleSet:
 
 
 def _load(files: Mapping[str, bytes], document: Document | None) -> RuleSet:
-    placed = _parse(files)
-    _refuse([*_twice(placed), *(() if document is None else _strange(placed, document))])
-    rules = rule_set([_rule(one) for one in placed])
+    placed, invariants = _parse(files)
+    _refuse([*_twice(placed), *_twice(invariants), *_strange(placed, invariants, document)])
+    rules = rule_set([_rule(one) for one in placed], [_invariant(one) for one in invariants])
     _refuse([*_failing(placed, rules, document)])
     return rules
 
@@ -69,8 +81,9 @@ def _refuse(findings: Sequence[str]) -> None:
         raise ConfigInvalid(findings)
 
 
-def _parse(files: Mapping[str, bytes]) -> list[_Placed]:
-    placed: list[_Placed] = []
+def _parse(files: Mapping[str, bytes]) -> tuple[list[_Placed[RuleText]], list[_Placed[InvariantText]]]:
+    placed: list[_Placed[RuleText]] = []
+    invariants: list[_Placed[InvariantText]] = []
     findings: list[str] = []
     for path, data in files.items():
         try:
@@ -80,15 +93,40 @@ def _parse(files: Mapping[str, bytes]) -> list[_Placed]:
             findings += error.findings
         else:
             placed += [_Placed(rule, loaded, ("rules", number)) for number, rule in enumerate(policy.rules)]
+            wanted = enumerate(policy.invariants)
+            invariants += [_Placed(text, loaded, ("invariants", number)) for number, text in wanted]
     _refuse(findings)
-    return placed
+    return placed, invariants
 
 
-def _rule(one: _Placed) -> Rule:
-    text = one.text
-    conditions = {key: items for key in CONDITIONS if (items := getattr(one.conditions, key))}
+def _items(conditions: Conditions) -> dict[str, tuple[str, ...]]:
+    return {key: items for key in CONDITIONS if (items := getattr(conditions, key))}
+
+
+def _rule(one: _Placed[RuleText]) -> Rule:
+    text, conditions = one.text, _items(one.conditions)
     needs = None if text.needs is None else _needs(text.needs)
     return Rule(text.verb, conditions, needs, Cited(text.id, text.verb, one.at, text.because, text.fix))
+
+
+def _invariant(one: _Placed[InvariantText]) -> Invariant:
+    text, conditions = one.text, _items(one.conditions)
+    said = text.always or text.never
+    verdicts = () if said is None else said.verdicts
+    floor = None if text.always is None or text.always.needs is None else _floor(text.always.needs)
+    return Invariant(text.verb, conditions, verdicts, floor, Cited(text.id, text.verb, one.at, text.because))
+
+
+def _floor(text: FloorText) -> Floor:
+    return Floor(
+        grant=text.grant,
+        ticket=text.ticket,
+        reason_min=text.reason_min,
+        ack_risk=text.ack_risk,
+        ttl_max_seconds=text.ttl_max,
+        max_uses=text.max_uses,
+        approvals=text.approvals,
+    )
 
 
 def _needs(text: NeedsText) -> Needs:
@@ -107,7 +145,7 @@ def _approvals(text: ApprovalsText) -> Approvals:
     return Approvals(text.count, text.from_, text.not_, text.touch)
 
 
-def _twice(placed: Sequence[_Placed]) -> Iterator[str]:
+def _twice(placed: Sequence[_Placed[_Text]]) -> Iterator[str]:
     first: dict[str, str] = {}
     for one in placed:
         if one.text.id in first:
@@ -115,18 +153,28 @@ def _twice(placed: Sequence[_Placed]) -> Iterator[str]:
         first.setdefault(one.text.id, one.at)
 
 
-def _strange(placed: Sequence[_Placed], document: Document) -> Iterator[str]:
+def _strange(
+    placed: Sequence[_Placed[RuleText]], invariants: Sequence[_Placed[InvariantText]], document: Document | None
+) -> Iterator[str]:
     """Find names that the bundle does not have: a rule about them would load and never speak."""
+    if document is None:
+        return
     for one in placed:
-        yield from _strange_deployments(one, document)
-        yield from _strange_groups(one, (one.text.verb, "principals"), one.conditions.principals, document)
+        yield from _strange_conditions(one, document)
         approvals = None if one.text.needs is None else one.text.needs.approvals
         if approvals is not None:
             yield from _strange_groups(one, ("needs", "approvals", "from"), approvals.from_, document)
             yield from _impossible(one, approvals, document)
+    for invariant in invariants:
+        yield from _strange_conditions(invariant, document)
 
 
-def _strange_deployments(one: _Placed, document: Document) -> Iterator[str]:
+def _strange_conditions(one: _Placed[_Text], document: Document) -> Iterator[str]:
+    yield from _strange_deployments(one, document)
+    yield from _strange_groups(one, (one.text.verb, "principals"), one.conditions.principals, document)
+
+
+def _strange_deployments(one: _Placed[_Text], document: Document) -> Iterator[str]:
     known = (*document.deployments, *BUILT_IN)
     for index, item in enumerate(one.conditions.deployments):
         if not any(matches(item, name) for name in known) and "*" not in item:
@@ -134,14 +182,14 @@ def _strange_deployments(one: _Placed, document: Document) -> Iterator[str]:
             yield one.finding(steps, f"no such deployment in the registry{hint(item, known)}")
 
 
-def _strange_groups(one: _Placed, steps: Steps, items: Sequence[str], document: Document) -> Iterator[str]:
+def _strange_groups(one: _Placed[_Text], steps: Steps, items: Sequence[str], document: Document) -> Iterator[str]:
     known = {GROUP + group for entry in document.principals.values() for group in entry.groups}
     for index, item in enumerate(items):
         if item.startswith(GROUP) and item not in known:
             yield one.finding((*steps, index), f"nobody is in this group{hint(item, known)}")
 
 
-def _impossible(one: _Placed, approvals: ApprovalsText, document: Document) -> Iterator[str]:
+def _impossible(one: _Placed[RuleText], approvals: ApprovalsText, document: Document) -> Iterator[str]:
     """Find a block that no set of persons can meet: it would read as strict and close the door for good."""
     able = [name for name, entry in document.principals.items() if _may_approve(name, entry.groups, approvals.from_)]
     if len(able) < approvals.count:
@@ -156,7 +204,7 @@ def _may_approve(name: str, groups: Sequence[str], wanted: Sequence[str]) -> boo
     return name.startswith("human:") and any(matches(item, id_) for item in wanted for id_ in ids)
 
 
-def _failing(placed: Sequence[_Placed], rules: RuleSet, document: Document | None) -> Iterator[str]:
+def _failing(placed: Sequence[_Placed[RuleText]], rules: RuleSet, document: Document | None) -> Iterator[str]:
     for one in placed:
         for index, example in enumerate(one.text.examples):
             if text := _failure(example, rules, document):

@@ -10,7 +10,7 @@ from gate.config.findings import NOT_EMPTY, NOT_NULL, Closed, Version
 from gate.config.values import PRINCIPAL_KINDS, hint, matching, one_of
 from gate.intent.effects import EFFECTS
 from gate.policy.globs import matches
-from gate.policy.rules import DOORS, GROUP, RULE_CLASSES, VERBS
+from gate.policy.rules import ALWAYS, DOORS, GROUP, NEVER, RULE_CLASSES, VERBS, VERDICTS
 
 # Globs worth proposing: whole families of effects.
 _FAMILIES = {f"{effect.rpartition(':')[0]}:*" for effect in EFFECTS}
@@ -54,6 +54,12 @@ def _group_without_glob(text: str) -> str:
     return text
 
 
+def _true(value: bool) -> bool:
+    if not value:
+        raise ValueError("must be `true`; leave the key out where it need not be so")
+    return value
+
+
 _Text = Annotated[str, Field(min_length=1, max_length=_LONGEST_REASON)]
 _RuleId = Annotated[str, AfterValidator(matching("[a-z0-9][a-z0-9-]{0,62}", "lower-case letters, digits and `-`"))]
 _Principal = Annotated[str, AfterValidator(_principal_glob), AfterValidator(_group_without_glob)]
@@ -65,6 +71,9 @@ _EffectGlobs = Annotated[tuple[Annotated[str, AfterValidator(_effect_glob)], ...
 _Classes = Annotated[tuple[Annotated[str, AfterValidator(one_of(RULE_CLASSES, "class"))], ...], NOT_EMPTY]
 _Doors = Annotated[tuple[_Door, ...], NOT_EMPTY]
 _Globs = Annotated[tuple[_Text, ...], NOT_EMPTY]
+_Verdict = Annotated[str, AfterValidator(one_of(VERDICTS, "verdict"))]
+_Verdicts = Annotated[tuple[_Verdict, ...], NOT_EMPTY]
+_Wanted = Annotated[bool, AfterValidator(_true)]
 
 
 class Conditions(Closed):
@@ -131,7 +140,7 @@ class Example(Closed):
     tables: tuple[_Text, ...] | None = None
     variables: tuple[_Text, ...] | None = None
     components: tuple[_Text, ...] | None = None
-    verdict: Annotated[str, AfterValidator(one_of(("allow", "deny", "grant_required"), "verdict"))]
+    verdict: _Verdict
     rule: _RuleId | None
 
 
@@ -162,9 +171,67 @@ class RuleText(Closed):
         return next(verb for verb in VERBS if getattr(self, verb) is not None)
 
 
+class FloorText(Closed):
+    """What every grant has to need at least, wherever one is needed. `approvals`: so many signatures."""
+
+    grant: _Wanted = False
+    ticket: _Wanted = False
+    reason_min: Annotated[int, Field(ge=1, le=_LONGEST_REASON)] = 0
+    ack_risk: _Wanted = False
+    ttl_max: Annotated[Seconds | None, NOT_NULL] = None
+    max_uses: Annotated[int | None, NOT_NULL, Field(ge=1)] = None
+    approvals: Annotated[int, Field(ge=1, le=100)] = 0
+
+    @model_validator(mode="after")
+    def _wants_something(self) -> "FloorText":
+        if not self.model_fields_set:
+            raise ValueError("must need something")
+        return self
+
+
+class Never(Conditions):
+    """No request that the conditions match gets one of `verdicts`."""
+
+    verdicts: _Verdicts
+
+
+class Always(Conditions):
+    """Every request that the conditions match gets one of `verdicts`; where a grant is needed, it needs `needs`."""
+
+    verdicts: _Verdicts = ()
+    needs: Annotated[FloorText | None, NOT_NULL] = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "Always":
+        if not self.verdicts and self.needs is None:
+            raise ValueError("must have verdicts, needs or both")
+        return self
+
+
+class InvariantText(Closed):
+    """One invariant: what has to be so for all requests, whatever the rules are."""
+
+    id: _RuleId
+    never: Annotated[Never | None, NOT_NULL] = None
+    always: Annotated[Always | None, NOT_NULL] = None
+    because: _Text
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "InvariantText":
+        if (self.never is None) == (self.always is None):
+            raise ValueError("must have exactly one of never and always")
+        return self
+
+    @property
+    def verb(self) -> str:
+        """Return which of the two is set."""
+        return ALWAYS if self.never is None else NEVER
+
+
 class Policy(Closed):
     """One policy document."""
 
     policy: Version
     name: _RuleId
     rules: Annotated[tuple[RuleText, ...], NOT_EMPTY]
+    invariants: Annotated[tuple[InvariantText, ...], NOT_EMPTY] = ()

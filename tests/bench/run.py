@@ -15,6 +15,7 @@ import bench_end
 import bench_grants
 import bench_leave
 import bench_ledger
+import bench_mcp
 import bench_policy
 import bench_production
 import bench_proxy
@@ -34,7 +35,11 @@ _TURNS = {
     "doors": (31, 5),
     "end": (7, 2),
     "cut": (7, 2),
+    "mcp": (9, 2),
+    "hooks": (31, 3),
 }
+# Calls of each MCP server, one after the other.
+_CALLS = (300, 20)
 # What needs no more than turns, and what plays on a stage.
 _ALONE: dict[str, Callable[[int], list[Row]]] = {
     "policy": bench_policy.measure,
@@ -46,8 +51,9 @@ _STAGED: dict[str, Callable[[Stage, int], list[Row]]] = {
     "end": bench_end.measure,
     "calls": bench_calls.measure,
     "cut": bench_cut.measure,
+    "hooks": bench_mcp.measure_hooks,
 }
-_UNDER_GRANTS = ("calls", "cut")
+_UNDER_GRANTS = ("calls", "cut", "mcp")
 
 
 def main() -> int:
@@ -55,14 +61,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The budgets of docs/performance.md, measured.")
     parser.add_argument("--quick", action="store_true", help="few turns: figures that only show that it works")
     parser.add_argument("--only", action="append", choices=list(_TURNS), help="this benchmark; may be repeated")
+    parser.add_argument("--calls", type=int, help="of each MCP server, one after the other")
+    parser.add_argument(
+        "--fastmcp", metavar="PYTHON", help="a Python with the package fastmcp, to measure its proxy too"
+    )
     given = parser.parse_args()
     for name in given.only or _TURNS:
-        sys.stdout.write(table(_rows(name, _TURNS[name][given.quick], quick=given.quick)) + "\n")
+        sys.stdout.write(table(_rows(name, given)) + "\n")
         sys.stdout.flush()
     return 0
 
 
-def _rows(name: str, turns: int, *, quick: bool) -> list[Row]:
+def _rows(name: str, given: argparse.Namespace) -> list[Row]:
+    turns, quick = _TURNS[name][given.quick], given.quick
     if name in _ALONE:
         return _ALONE[name](turns)
     if name == "proxy":
@@ -73,6 +84,8 @@ def _rows(name: str, turns: int, *, quick: bool) -> list[Row]:
         _set_up(made)
         if name in _UNDER_GRANTS:
             bench_production.open_production(made)
+        if name == "mcp":
+            return bench_mcp.measure(made, turns, given.calls or _CALLS[quick], given.fastmcp)
         return _STAGED[name](made, turns)
 
 

@@ -16,6 +16,8 @@ SHOWN = {
     "calls": ["in raw fdatasync appends"],
     "doors": ["messages:list (dev)", "--version (no target)", "python -I -c pass", "cold start"],
     "end": ["another bundle", "keeper killed", "door killed"],
+    "mcp": ["start to first answer", "what gate adds", "what own adds", "200 kB", "in flight", "MiB", "on production"],
+    "hooks": ["passes", "is rewritten", "is refused"],
     "cut": ["grant revoked, ms", "grant expired, ms", "refused probe"],
 }
 

@@ -266,6 +266,9 @@ def _bodies() -> dict[str, Json]:
             optional=("status", "why", "counts", "refusals"),
         ),
         "key.set": _object({"custody": _TEXT, "subject": _TEXT, "uid": _NUMBER}),
+        "hook": _object(
+            {"subject": _TEXT, "agent": _TEXT, "verdict": _TEXT, "why": _TEXT, "sha256": _HASH, "uid": _NUMBER}
+        ),
         **_of_requests(),
         **_of_grants(),
     }

@@ -222,6 +222,9 @@ def test_a_decision_names_every_code() -> None:
     assert MADE["decision"]["properties"]["code"]["enum"] == list(EXITS)
 
 
+_EVENT = json.dumps({"tool_name": "Bash", "tool_input": {"command": "npx convex mcp start"}})
+
+
 @pytest.fixture(scope="module")
 def played(node_modules: Path) -> Iterator[Stage]:
     """A project in force in which things ran, ended badly and were refused."""
@@ -232,6 +235,7 @@ def played(node_modules: Path) -> Iterator[Stage]:
             (("key", "set", "dev"), DEV_KEY, None),
             (("convex", "run", "messages:list"), "", hostile),
             (("convex", "env", "get"), "", None),
+            (("hook", "codex"), _EVENT, None),
             (("explain", "convex", "data", "messages", "--prod"), "", None),
         ):
             made.gate(*words, stdin=stdin, cwd=cwd)
