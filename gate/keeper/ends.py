@@ -20,6 +20,8 @@ from gate.proxy.lease import Lease
 
 # Grants that were cut and whose end is not on record yet: an empty file each, so that a full disk forgets none.
 _BARRED = "barred"
+# Where nobody can tell how long ago a grant was over, it is not said to be longer than this.
+_LATEST_MS = 10 * 86_400_000
 _UNRECORDED = "it was cut before its end could be recorded"
 
 
@@ -137,7 +139,7 @@ async def _end_open(project: Project, event: Event) -> None:
             raise _Ended
         return event
 
-    late = max(0, -project.desk.book.grant(event.subject).remaining_ms(project.desk.now()))
+    late = min(max(0, -project.desk.book.grant(event.subject).remaining_ms(project.desk.now())), _LATEST_MS)
     with contextlib.suppress(_Ended):
         await end(project, event.subject, make, late_ms=late)
 
