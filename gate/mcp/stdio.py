@@ -25,6 +25,8 @@ def serve(backend: "Backend") -> int:
     ended = _Signals()
     try:
         Server(backend, source, sink).run({ended.descriptor: ended.take})
+        # A signal that came together with the end of stdin is why it ended.
+        ended.take()
     finally:
         os.set_blocking(sink, True)
     return 128 + ended.number if ended.number else 0
@@ -44,7 +46,11 @@ class _Signals:
 
     def take(self) -> bool:
         """Whether a signal came that is the end; a backend may have others of its own."""
-        endings = [number for number in os.read(self.descriptor, 512) if number in _ENDINGS]
+        try:
+            came = os.read(self.descriptor, 512)
+        except BlockingIOError:
+            came = b""
+        endings = [number for number in came if number in _ENDINGS]
         self.number = self.number or next(iter(endings), 0)
         return bool(endings)
 
