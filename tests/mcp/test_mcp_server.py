@@ -205,6 +205,8 @@ def test_a_call_that_takes_too_long_is_given_up_and_told_so() -> None:
         answers = [door.client.hear(), door.client.hear()]
         assert [answer["id"] for answer in answers] == [1, 2]
         assert "within 0.12 s" in answers[0]["result"]["content"][0]["text"]
+        # The backend is told of it behind the answer.
+        until(lambda: ("cancel", 2) in door.backend.log)
         assert door.backend.log == [("start", 1), ("start", 2), ("cancel", 1), ("cancel", 2)]
 
 
